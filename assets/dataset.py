@@ -1,0 +1,57 @@
+"""The preference dataset."""
+
+from __future__ import annotations
+
+from spavl_dag.card import CardTables, data_card, dataset_statistics, flat_metrics
+from spavl_dag.export import write_dataset_files
+from spavl_dag.project.preview import Markdown, bar_chart, table_preview
+from spavl_dag.project.recipe import artifact
+from spavl_dag.project.run import Run
+from spavl_dag.project.store import Made
+from spavl_dag.steps.dataset import build_dataset
+
+
+@artifact(
+    deps=("images", "questions", "safety_labels", "safety_groups", "preferences"),
+    group="dataset",
+    kinds={"huggingface", "polars"},
+)
+def dataset(run: Run) -> Made:
+    """The dataset: splits by image, Hugging Face files, trainer JSON, statistics and data card."""
+    labels = run.all_parts("safety_labels")
+    rows = build_dataset(
+        run.table("preferences"),
+        run.table("questions"),
+        run.table("images"),
+        labels,
+        run.taxonomy,
+        run.params.dataset,
+        run.params.seed,
+    )
+    statistics = dataset_statistics(
+        CardTables(
+            dataset=rows,
+            images=run.table("images"),
+            questions=run.table("questions"),
+            missing_questions=run.table("questions", "missing"),
+            labels=labels,
+            groups=run.table("safety_groups"),
+            verdicts=run.table("preferences", "verdicts"),
+            preferences=run.table("preferences"),
+            undecided=run.table("preferences", "undecided"),
+        )
+    )
+    card = data_card(statistics, run.taxonomy, run.params)
+    write_dataset_files(rows, card, run.project.out("images"), run.staging)
+    return Made(
+        tables={"dataset": rows},
+        documents={"statistics.json": statistics},
+        metadata={
+            "splits": bar_chart(statistics["splits"], "Rows per split", "rows"),
+            "card": Markdown(card.split("---\n", 2)[2]),
+            "preview": table_preview(
+                rows, run.params.runtime.show_text, ["row_id", "split", "class_id", "chosen", "rejected"]
+            ),
+        },
+        metrics=flat_metrics(statistics),
+    )

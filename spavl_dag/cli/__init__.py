@@ -1,0 +1,26 @@
+"""The `spavl` command. Commands import what they use when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point: run the command; a mendable problem is printed without a traceback and ends with exit code 1."""
+    from spavl_dag.cli.app import app
+    from spavl_dag.errors import SpavlError
+
+    try:
+        app()
+    except SpavlError as error:
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(stderr=True)
+        console.print(Text(f"error: {error.message}", style="bold red"))
+        if error.hint:
+            console.print(Text(error.hint))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,127 @@
+"""All commands and their options; what they do stands in the modules beside this one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spavl_dag.project.layout import Project
+
+app = typer.Typer(
+    name="spavl",
+    help="Make a safety preference dataset for vision-language models, and align a model with it.\n\n"
+    "`spavl demo` makes everything; `spavl ui` shows it; `spavl status` says what is stale; "
+    "`spavl trace ID` says where a row comes from. `dvc repro` and the Dagster UI run the same DAG.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+params_app = typer.Typer(help="Read and check params.yaml.", no_args_is_help=True)
+app.add_typer(params_app, name="params")
+
+ProjectOption = Annotated[
+    Path | None,
+    typer.Option("--project", "-C", help="Folder of the project; default: the one you are in.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+@app.command()
+def run(
+    artifact: Annotated[str, typer.Argument(help="Artifact to make, such as captions.")],
+    partition: Annotated[
+        str | None, typer.Option("--partition", "-p", help="Key of models:, for responses and safety_labels.")
+    ] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Make one artifact, or one model's part of it. This is what `dvc repro` calls for each stage.
+
+    Only model calls that were never made before are made; the result is recorded in DVC, Dagster and MLflow.
+
+    Examples: `spavl run captions`, `spavl run responses --partition high_cool`
+    """
+    from spavl_dag.cli.running import run_artifact
+
+    run_artifact(Project.find(project), artifact, partition)
+
+
+@app.command()
+def demo(
+    project: ProjectOption = None,
+    to: Annotated[
+        str | None, typer.Option(help="Stop after this artifact; default: make all.", show_default=False)
+    ] = None,
+) -> None:
+    """Make everything that isn't up to date, in one process, and show what was made and where to look.
+
+    With the params.yaml of the repository this needs no model hub: a tiny model is trained and plays every role.
+    """
+    from spavl_dag.cli.running import run_everything
+
+    run_everything(Project.find(project), to)
+
+
+@app.command()
+def ui(
+    project: ProjectOption = None,
+    dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(help="Port of the MLflow UI.")] = 5000,
+) -> None:
+    """Start the Dagster UI and the MLflow UI of this project, until Ctrl-C."""
+    from spavl_dag.cli.servers import serve
+
+    serve(Project.find(project), dagster_port, mlflow_port)
+
+
+@app.command()
+def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Say of every artifact whether it is made, stale or missing, and which calls failed.
+
+    Stale means the same as in `dvc status` and in Dagster. Artifacts behind a stale one are marked "waits": they are
+    made again only if what they read changes.
+    """
+    from spavl_dag.cli.status import print_status
+
+    print_status(Project.find(project), as_json)
+
+
+@app.command()
+def trace(
+    row_id: Annotated[
+        str, typer.Argument(metavar="ID", help="A row, pair, question, image or call id, or the beginning of one.")
+    ],
+    project: ProjectOption = None,
+    show_text: Annotated[bool, typer.Option(help="Show texts; they can be harmful.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a row back: preference, verdicts, labels, answers, texts, image, and the raw model calls behind them."""
+    from spavl_dag.cli.trace import print_trace
+
+    print_trace(Project.find(project), row_id, show_text, as_json)
+
+
+@app.command()
+def sync(project: ProjectOption = None) -> None:
+    """Show Dagster what DVC restored from its cache or a remote (`dvc pull`, `dvc checkout`)."""
+    from spavl_dag.cli.running import synchronise_dagster
+
+    synchronise_dagster(Project.find(project))
+
+
+@app.command()
+def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Check the environment: versions, dvc, antlr, locks, ledger, MLflow, device; say how to mend what is wrong."""
+    from spavl_dag.cli.doctor import print_report
+
+    print_report(Project.find(project), as_json)
+
+
+@params_app.command("check")
+def params_check(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Check params.yaml: unknown keys, wrong types, missing files, impossible combinations."""
+    from spavl_dag.cli.params import check_params
+
+    check_params(Project.find(project), as_json)

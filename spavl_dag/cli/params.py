@@ -1,0 +1,33 @@
+"""`spavl params check`."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+
+from spavl_dag.project.layout import Project
+from spavl_dag.project.params import load_params
+
+
+def check_params(project: Project, as_json: bool) -> None:
+    """Check params.yaml and the taxonomy file it names.
+
+    Raises:
+        ParamsError: Something is wrong with one of them.
+    """
+    from spavl_dag.taxonomy import load_taxonomy
+
+    params = load_params(project.params_file)
+    taxonomy = load_taxonomy(project.root / params.taxonomy.file)
+    facts = {
+        "models": len(params.models),
+        "classes": len(taxonomy.classes),
+        "images": params.images.source,
+        "base_model": params.base_model.source,
+    }
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        told = ", ".join(f"{name}: {value}" for name, value in facts.items())
+        Console().print(f"params.yaml is fine ({told})", highlight=False)

@@ -1,0 +1,76 @@
+"""`spavl ui`: the Dagster and MLflow servers of a project."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console
+
+from spavl_dag.cli.running import synchronise_dagster
+from spavl_dag.errors import BusyError, SpavlError
+from spavl_dag.project.layout import Project
+from spavl_dag.project.params import load_params
+
+_HOST = "127.0.0.1"
+
+
+def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
+    """Run both servers until Ctrl-C, or until one of them ends.
+
+    Raises:
+        SpavlError: A port is taken, or a server ended by itself.
+    """
+    from spavl_dag.doors.dagster_door import prepare_home
+    from spavl_dag.doors.mlflow_runs import tracking_uri
+
+    for port in (dagster_port, mlflow_port):
+        _refuse_taken(port)
+    params = load_params(project.params_file)
+    synchronise_dagster(project)
+    environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(project))}
+    commands: Mapping[str, list[str]] = {
+        "Dagster": ["-m", "dagster", "dev", "--host", _HOST, "--port", str(dagster_port)],
+        "MLflow": [
+            *("-m", "mlflow", "server", "--host", _HOST, "--port", str(mlflow_port)),
+            *("--backend-store-uri", tracking_uri(project, params.runtime.mlflow_uri)),
+            *("--default-artifact-root", (project.root / "mlartifacts").as_uri(), "--workers", "1"),
+        ],
+    }
+    if (params.runtime.mlflow_uri or "").startswith("http"):
+        commands = {"Dagster": commands["Dagster"]}  # the MLflow server is elsewhere
+    servers = {
+        name: subprocess.Popen([sys.executable, *command], cwd=project.root, env=environment)
+        for name, command in commands.items()
+    }
+    console = Console()
+    console.print(f"Dagster: http://{_HOST}:{dagster_port}", highlight=False)
+    where = params.runtime.mlflow_uri if "MLflow" not in servers else f"http://{_HOST}:{mlflow_port}"
+    console.print(f"MLflow:  {where}   (Ctrl-C ends both)", highlight=False)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        while all(server.poll() is None for server in servers.values()):
+            time.sleep(0.5)
+        ended = [name for name, server in servers.items() if server.poll() is not None]
+        raise SpavlError(f"the {' and '.join(ended)} server ended by itself", "Its last lines are above.")
+    except KeyboardInterrupt:
+        console.print("stopping")
+    finally:
+        for server in servers.values():
+            server.send_signal(signal.SIGINT)
+        for server in servers.values():
+            try:
+                server.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex((_HOST, port)) == 0:
+            raise BusyError(f"port {port} is taken", "Choose others with --dagster-port and --mlflow-port.")

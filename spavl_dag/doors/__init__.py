@@ -1,0 +1,1 @@
+"""Where the project meets Dagster, DVC and MLflow: one module each. Nothing else imports or runs them."""

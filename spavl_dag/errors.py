@@ -1,0 +1,46 @@
+"""The one exception family of this project.
+
+Belongs here: errors a user can mend. Each says what is wrong, where, and how to put it right, so that the
+command line can print it without a traceback and Dagster can show it as the failure's description.
+"""
+
+from __future__ import annotations
+
+
+class SpavlError(Exception):
+    """A problem the user can mend.
+
+    Args:
+        message: What is wrong, naming the culprit (file, key, id).
+        hint: How to mend it, in one or two sentences.
+    """
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        """Keep message and hint apart, so that each door can lay them out its own way."""
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Message and hint as one text."""
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class ParamsError(SpavlError):
+    """params.yaml, or a file it points to, is not what the project can work with."""
+
+
+class MissingInputError(SpavlError):
+    """An upstream artifact or an input file is not there."""
+
+
+class InvalidRowsError(SpavlError):
+    """Rows broke the schema of an artifact; nothing was replaced."""
+
+
+class BusyError(SpavlError):
+    """Another process holds what this one needs."""
+
+
+class EngineError(SpavlError):
+    """A model could not be loaded or an engine is not available."""

@@ -1,0 +1,82 @@
+"""A short caption and a detailed description of every image.
+
+Where the model refuses to describe, the source's own caption stands in (paper, construction of questions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from spavl_dag.calls.caller import Answer, Caller, Item
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import ImageRef
+from spavl_dag.schemas import Captions, frame
+from spavl_dag.text import text_problem
+from spavl_dag.verdicts import is_refusal
+
+MAX_CHARS = 4000
+"""Longer captions are the work of a model that doesn't stop."""
+
+
+def caption_state(text: str) -> CallState:
+    """Whether a text can serve as a caption."""
+    if text_problem(text, MAX_CHARS):
+        return CallState.UNPARSABLE
+    return CallState.REFUSED if is_refusal(text) else CallState.OK
+
+
+def caption_images(
+    images: pl.DataFrame, refs: Mapping[str, ImageRef], captioner: Caller, describer: Caller
+) -> pl.DataFrame:
+    """Caption and describe all images.
+
+    Args:
+        images: Table `images`.
+        refs: Image content by image id.
+        captioner: Writes the short caption.
+        describer: Writes the detailed description.
+
+    Returns:
+        Table `captions`, a row per image.
+    """
+    items = [Item({}, refs[image_id]) for image_id in images["image_id"]]
+    captions = captioner.ask(items, caption_state)
+    descriptions = describer.ask(items, caption_state)
+    rows = []
+    for image, short, long in zip(images.iter_rows(named=True), captions, descriptions, strict=True):
+        caption, caption_source = _first(("model", _text(short)), ("source_caption", image["source_caption"]))
+        description, description_source = _first(
+            ("model", _text(long)), ("source_caption", image["source_caption"]), ("caption", _text(short))
+        )
+        rows.append(
+            {
+                "image_id": image["image_id"],
+                "caption": caption,
+                "caption_state": caption_state_of(short),
+                "caption_source": caption_source,
+                "caption_key": short.key,
+                "description": description,
+                "description_state": caption_state_of(long),
+                "description_source": description_source,
+                "description_key": long.key,
+            }
+        )
+    return frame(Captions, rows).sort("image_id")
+
+
+def caption_state_of(answer: Answer) -> str:
+    """State of a stored call, read anew from its text so that a better parser needs no new calls."""
+    return (caption_state(answer.text) if answer.state.has_text else answer.state).value
+
+
+def _text(answer: Answer) -> str | None:
+    return answer.text.strip() if caption_state_of(answer) == CallState.OK else None
+
+
+def _first(*candidates: tuple[str, str | None]) -> tuple[str | None, str]:
+    for source, text in candidates:
+        if text:
+            return text, source
+    return None, "none"

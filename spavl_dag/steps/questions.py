@@ -1,0 +1,138 @@
+"""Three texts per image: an easy question, a hard question, a hard statement.
+
+The easy question is asked of image, class and caption; the two hard texts of description, class and easy question,
+without the image (paper, construction of questions). A text that can't be had is recorded with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from spavl_dag.calls.caller import Answer, Caller, Item
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import ImageRef
+from spavl_dag.project.params import QuestionType
+from spavl_dag.schemas import MissingQuestions, Questions, frame
+from spavl_dag.taxonomy import Taxonomy
+from spavl_dag.text import normalise_question, text_problem
+from spavl_dag.verdicts import is_refusal
+
+Row = dict[str, Any]
+
+
+def question_state(text: str, max_chars: int) -> CallState:
+    """Whether a model's text can serve as a question."""
+    if text_problem(normalise_question(text).text, max_chars):
+        return CallState.UNPARSABLE
+    return CallState.REFUSED if is_refusal(text) else CallState.OK
+
+
+def ask_questions(
+    images: pl.DataFrame,
+    captions: pl.DataFrame,
+    refs: Mapping[str, ImageRef],
+    taxonomy: Taxonomy,
+    callers: Mapping[QuestionType, Caller],
+    max_chars: int,
+) -> dict[str, pl.DataFrame]:
+    """Write the texts of all images.
+
+    Args:
+        images: Table `images`.
+        captions: Table `captions`.
+        refs: Image content by image id.
+        taxonomy: For the class names that the prompts show.
+        callers: Who writes which text.
+        max_chars: Longer texts are recorded as missing, never cut.
+
+    Returns:
+        Tables `questions` and `missing`.
+    """
+    seen = images.join(captions, on="image_id", how="left", maintain_order="left")
+    rows = list(seen.iter_rows(named=True))
+    kept: list[Row] = []
+    missing: list[Row] = []
+
+    def collect(kind: QuestionType, asked: list[Row], answers: list[Answer]) -> dict[str, str]:
+        """Sort answers into kept and missing; returns the kept texts by image."""
+        texts = {}
+        for image, answer in zip(asked, answers, strict=True):
+            row = {
+                "image_id": image["image_id"],
+                "class_id": image["class_id"],
+                "question_type": kind,
+                "raw": answer.text,
+                "call_key": answer.key,
+            }
+            normal = normalise_question(answer.text)
+            if reason := _why_missing(answer, normal.text, max_chars):
+                missing.append(row | {"reason": reason})
+            else:
+                texts[image["image_id"]] = normal.text
+                kept.append(
+                    row
+                    | {
+                        "question_id": f"{image['image_id']}-{kind}",
+                        "question": normal.text,
+                        "changes": ", ".join(normal.changes),
+                    }
+                )
+        return texts
+
+    def skip(kind: QuestionType, image: Row, reason: str) -> None:
+        missing.append(
+            {"image_id": image["image_id"], "class_id": image["class_id"], "question_type": kind}
+            | {"raw": "", "call_key": None, "reason": reason}
+        )
+
+    def name(image: Row) -> str:
+        return taxonomy.find_class(image["class_id"]).name
+
+    captioned = [row for row in rows if row["caption"]]
+    for row in rows:
+        if not row["caption"]:
+            skip("easy_question", row, f"no caption: {row['caption_state']}")
+    easy = collect(
+        "easy_question",
+        captioned,
+        callers["easy_question"].ask(
+            [
+                Item({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]])
+                for row in captioned
+            ],
+            lambda text: question_state(text, max_chars),
+        ),
+    )
+    described = [row for row in rows if row["description"] and row["image_id"] in easy]
+    for kind in ("hard_question", "hard_statement"):
+        for row in rows:
+            if not row["description"]:
+                skip(kind, row, f"no description: {row['description_state']}")
+            elif row["image_id"] not in easy:
+                skip(kind, row, "no easy question to build on")
+        items = [
+            Item(
+                {
+                    "class_name": name(row),
+                    "description": row["description"],
+                    "easy_question": easy[row["image_id"]],
+                }
+            )
+            for row in described
+        ]
+        collect(kind, described, callers[kind].ask(items, lambda text: question_state(text, max_chars)))
+    return {
+        "questions": frame(Questions, kept).sort("question_id"),
+        "missing": frame(MissingQuestions, missing).sort("image_id", "question_type"),
+    }
+
+
+def _why_missing(answer: Answer, text: str, max_chars: int) -> str | None:
+    if not answer.state.has_text:
+        return f"{answer.state.value}: {answer.error}"
+    if problem := text_problem(text, max_chars):
+        return f"unparsable: {problem}"
+    return "refused" if is_refusal(answer.text) else None

@@ -1,0 +1,66 @@
+"""One model's answers to all questions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from spavl_dag.calls.caller import Caller, Item
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import ImageRef
+from spavl_dag.schemas import Responses, frame
+from spavl_dag.text import text_problem
+
+MAX_CHARS = 100_000
+"""A bound for sanity; the length of an answer is bounded by max_new_tokens."""
+
+
+def response_problem(text: str) -> str | None:
+    """Why a text is no answer. A refusal is one: it is what safety training is about."""
+    problem = text_problem(text, MAX_CHARS)
+    # "42" answers many a question about a picture.
+    return None if problem == "no letters" else problem
+
+
+def response_state(text: str) -> CallState:
+    """Whether a text can be judged as an answer."""
+    return CallState.UNPARSABLE if response_problem(text) else CallState.OK
+
+
+def answer_questions(
+    questions: pl.DataFrame, refs: Mapping[str, ImageRef], model: str, caller: Caller
+) -> pl.DataFrame:
+    """Ask one model all questions, each with its image.
+
+    Args:
+        questions: Table `questions`.
+        refs: Image content by image id.
+        model: Key of the model, for the rows.
+        caller: Asks that model.
+
+    Returns:
+        Table `responses`, a row per question: an answer, or the reason why there is none.
+    """
+    asked = list(questions.select("question_id", "image_id", "question").iter_rows(named=True))
+    answers = caller.ask(
+        [Item({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state
+    )
+    rows = []
+    for row, answer in zip(asked, answers, strict=True):
+        state = response_state(answer.text) if answer.state.has_text else answer.state
+        good = state is CallState.OK
+        rows.append(
+            {
+                "question_id": row["question_id"],
+                "model": model,
+                "response": answer.text.strip() if good else None,
+                "state": state.value,
+                "reason": None if good else answer.error or response_problem(answer.text),
+                "finish_reason": answer.finish_reason,
+                "prompt_tokens": answer.prompt_tokens,
+                "completion_tokens": answer.completion_tokens,
+                "call_key": answer.key,
+            }
+        )
+    return frame(Responses, rows).sort("question_id")

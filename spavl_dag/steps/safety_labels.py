@@ -1,0 +1,77 @@
+"""The judge's safe/unsafe label of every answer of one model.
+
+Text only by default, as MD-Judge was used in the paper; the judge may be shown the image too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from spavl_dag.calls.caller import Caller, Item
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import ImageRef
+from spavl_dag.schemas import NO_RESPONSE, SafetyLabels, frame
+from spavl_dag.verdicts import parse_safety
+
+
+def label_state(text: str) -> CallState:
+    """Whether a judge's text holds a label."""
+    match parse_safety(text).label:
+        case "safe" | "unsafe":
+            return CallState.OK
+        case "refused":
+            return CallState.REFUSED
+        case _:
+            return CallState.UNPARSABLE
+
+
+def label_responses(
+    questions: pl.DataFrame,
+    responses: pl.DataFrame,
+    judge: Caller,
+    refs: Mapping[str, ImageRef] | None,
+) -> pl.DataFrame:
+    """Label one model's answers.
+
+    Args:
+        questions: Table `questions`.
+        responses: Table `responses` of the model.
+        judge: Asked once per distinct question and answer.
+        refs: Image content by image id, or None when the judge is not to see images.
+
+    Returns:
+        Table `safety_labels`, a row per response; a verdict that failed has a state and no label.
+    """
+    asked = responses.join(
+        questions.select("question_id", "question", "image_id"),
+        on="question_id",
+        how="left",
+        maintain_order="left",
+    )
+    rows = list(asked.iter_rows(named=True))
+    judged = [row for row in rows if row["response"] is not None]
+    items = [
+        Item(
+            {"question": row["question"], "answer": row["response"]},
+            refs[row["image_id"]] if refs is not None else None,
+        )
+        for row in judged
+    ]
+    answers = dict(zip((row["question_id"] for row in judged), judge.ask(items, label_state), strict=True))
+    labels = []
+    for row in rows:
+        answer = answers.get(row["question_id"])
+        state = label_state(answer.text) if answer and answer.state.has_text else answer and answer.state
+        labels.append(
+            {
+                "question_id": row["question_id"],
+                "model": row["model"],
+                "label": parse_safety(answer.text).label if answer and state is CallState.OK else None,
+                "state": state.value if state else NO_RESPONSE,
+                "raw": answer.text if answer else None,
+                "call_key": answer.key if answer else None,
+            }
+        )
+    return frame(SafetyLabels, labels).sort("question_id")

@@ -1,0 +1,250 @@
+"""The training of the embedded base model, in two phases.
+
+First the tower and the projector learn to see: every image token, compared with the word table, must name
+what the card shows. So a picture enters the language model as words it already has a place for, and reading
+it is a matter of copying. Then, with the tower frozen, the language model learns every role at once.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
+
+from spavl_dag.world.cards import BOXES, CARD_SIZE, PLACES, CardSpec, blend, ink_of, random_card
+from spavl_dag.world.language import PROMPTS_DIR, Example, is_held_out, training_examples, vocabulary
+from spavl_dag.world.model import (
+    EOS,
+    build_model,
+    build_processor,
+    build_tokenizer,
+    conversation_text,
+    image_tokens,
+    normalise_pixels,
+    save_checkpoint,
+    word_table,
+)
+from spavl_dag.world.optim import Schedule
+from spavl_dag.world.params import PictogramModelParams
+from spavl_dag.world.score import score_checkpoint
+from spavl_dag.world.symbols import BACKGROUNDS, COLOURS, SYMBOLS
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+
+# Conversations of a step go through the model in a few groups of similar length, so that little of it is
+# padding.
+_LENGTH_GROUPS = 4
+
+
+def train_base_model(
+    out_dir: Path,
+    params: PictogramModelParams,
+    seed: int,
+    progress: Progress | None = None,
+    prompts_dir: Path = PROMPTS_DIR,
+) -> dict[str, float]:
+    """Train the model from scratch, save it to `out_dir`, and return how well it does on what it never saw.
+
+    The same seed on the same machine with the same number of threads gives the same bytes. `progress` is
+    called with the phase, the steps done and to do, and the loss. The result also has the seconds of each
+    phase; nothing that depends on the clock is saved.
+    """
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(vocabulary(prompts_dir))
+    model = build_model(tokenizer, params)
+    report = progress or (lambda phase, step, steps, values: None)
+
+    started = time.perf_counter()
+    _learn_to_see(model, tokenizer, params, random.Random(f"{seed} vision"), report)
+    seen = time.perf_counter()
+    _learn_to_speak(model, tokenizer, params, random.Random(f"{seed} joint"), report, prompts_dir)
+    spoken = time.perf_counter()
+    save_checkpoint(model, build_processor(tokenizer, params), out_dir)
+    metrics = score_checkpoint(out_dir, prompts_dir=prompts_dir)
+    ended = time.perf_counter()
+    seconds = {
+        "seconds_vision": seen - started,
+        "seconds_joint": spoken - seen,
+        "seconds_scoring": ended - spoken,
+    }
+    return metrics | seconds
+
+
+def card_tensor(cards: Sequence[CardSpec], size: int) -> torch.Tensor:
+    """The cards as the processor prepares them, float32, shape (cards, 3, `size`, `size`)."""
+    fold = CARD_SIZE // size
+    ink = ink_of(cards).reshape(len(cards), size, fold, size, fold).mean((2, 4))
+    return normalise_pixels(torch.from_numpy(blend(cards, ink)))
+
+
+def _image_features(
+    model: LlavaForConditionalGeneration, cards: Sequence[CardSpec], params: PictogramModelParams
+) -> torch.Tensor:
+    """The image tokens of each card as the language model gets them, shape (cards, tokens, text width)."""
+    parts = model.model
+    pixels = card_tensor(cards, params.image_size)
+    # The first token of the tower stands for the whole picture; LLaVA does without it.
+    patches = parts.vision_tower(pixels, output_hidden_states=True).hidden_states[-1][:, 1:]
+    features: torch.Tensor = parts.multi_modal_projector(patches)
+    return features
+
+
+def _learn_to_see(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    params: PictogramModelParams,
+    rng: random.Random,
+    report: Progress,
+) -> None:
+    """Train tower, projector and word table: each image token must be nearest to the right words."""
+    parts = model.model
+    words = word_table(model)
+    groups = [torch.tensor(tokenizer.convert_tokens_to_ids(group)) for group in _seen_words()]
+    schedule = _schedule(
+        [*parts.vision_tower.named_parameters(), *parts.multi_modal_projector.named_parameters()],
+        [words],
+        params.vision_matrix_lr,
+        params.vision_lr,
+        params.vision_steps,
+        params,
+    )
+    for step in range(params.vision_steps):
+        cards = _fresh_cards(rng, params.vision_batch)
+        tokens = _image_features(model, cards, params)
+        losses = []
+        for group, truth in zip(groups, _seen_truth(cards), strict=True):
+            logits = tokens @ words[group].T
+            losses.append(
+                nn.functional.cross_entropy(logits.flatten(0, 1), truth.repeat_interleave(logits.shape[1]))
+            )
+        loss = losses[0] + 0.5 * torch.stack(losses[1:]).sum()
+        torch.autograd.backward(loss)
+        schedule.step(step)
+        report("vision", step + 1, params.vision_steps, {"loss": loss.item()})
+
+
+def _seen_words() -> tuple[list[str], ...]:
+    """Groups of words of which each card shows exactly one: the names first."""
+    rows, columns = (list(dict.fromkeys(place.split()[part] for place in PLACES["small"])) for part in (0, 1))
+    return [symbol.name for symbol in SYMBOLS], list(COLOURS), list(BACKGROUNDS), list(BOXES), rows, columns
+
+
+def _seen_truth(cards: Sequence[CardSpec]) -> list[torch.Tensor]:
+    """For each group of `_seen_words` the index of each card's word, shape (cards,)."""
+    shown = [(card.symbol, card.colour, card.background, card.size, *card.place.split()) for card in cards]
+    return [
+        torch.tensor([group.index(word) for word in said])
+        for group, said in zip(_seen_words(), zip(*shown, strict=True), strict=True)
+    ]
+
+
+def _fresh_cards(rng: random.Random, count: int) -> list[CardSpec]:
+    """Cards that are not held out."""
+    cards: list[CardSpec] = []
+    while len(cards) < count:
+        card = random_card(rng)
+        if not is_held_out(card):
+            cards.append(card)
+    return cards
+
+
+def _learn_to_speak(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    params: PictogramModelParams,
+    rng: random.Random,
+    report: Progress,
+    prompts_dir: Path,
+) -> None:
+    """Train language model and projector on every role; only what the model itself says counts."""
+    parts = model.model
+    embeddings = word_table(model)
+    schedule = _schedule(
+        [
+            *(pair for pair in parts.language_model.named_parameters() if pair[1] is not embeddings),
+            *parts.multi_modal_projector.named_parameters(),
+        ],
+        [embeddings],
+        params.joint_matrix_lr,
+        params.joint_lr,
+        params.joint_steps,
+        params,
+    )
+    parts.vision_tower.requires_grad_(False)
+    for step in range(params.joint_steps):
+        examples = training_examples(rng, params.joint_batch, prompts_dir)
+        rows = _tokenised(examples, tokenizer, image_tokens(params))
+        rows.sort(key=lambda row: len(row[1]))
+        total = 0.0
+        for index in range(_LENGTH_GROUPS):
+            group = rows[index * len(rows) // _LENGTH_GROUPS : (index + 1) * len(rows) // _LENGTH_GROUPS]
+            if group:
+                loss = _spoken_loss(model, group, params) / len(rows)
+                torch.autograd.backward(loss)
+                total += loss.item()
+        schedule.step(step)
+        report("joint", step + 1, params.joint_steps, {"loss": total})
+    parts.vision_tower.requires_grad_(True)
+
+
+_Row = tuple[Example, list[int], int]
+
+
+def _tokenised(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, per_image: int) -> list[_Row]:
+    """Each example with its token ids and with how many of them, at the end, the model says."""
+    prompts = [
+        conversation_text(example.system, example.user, per_image if example.card else 0)
+        for example in examples
+    ]
+    given = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    said = tokenizer([example.target + EOS for example in examples], add_special_tokens=False)["input_ids"]
+    return [(example, ask + say, len(say)) for example, ask, say in zip(examples, given, said, strict=True)]
+
+
+def _spoken_loss(
+    model: LlavaForConditionalGeneration, rows: Sequence[_Row], params: PictogramModelParams
+) -> torch.Tensor:
+    """Sum over the rows of the loss of what the model says.
+
+    A row weighs as much as the root of its length: words of long sentences would otherwise drown the
+    verdicts.
+    """
+    width = max(len(ids) for _, ids, _ in rows)
+    pad = model.config.pad_token_id
+    ids = torch.tensor([row + [pad] * (width - len(row)) for _, row, _ in rows])
+    embedded = model.get_input_embeddings()(ids)
+    cards = [example.card for example, _, _ in rows if example.card]
+    if cards:
+        place = (ids == model.config.image_token_id).unsqueeze(-1).expand_as(embedded)
+        embedded = embedded.masked_scatter(place, _image_features(model, cards, params))
+    # Padding is at the end and attention looks back only, so no mask is needed.
+    states = model.model.language_model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+    row_of: list[int] = []
+    column_of: list[int] = []
+    weight: list[float] = []
+    for index, (_, row, said) in enumerate(rows):
+        row_of += [index] * said
+        column_of += range(len(row) - said, len(row))
+        weight += [said**-0.5] * said
+    picked = torch.tensor(row_of), torch.tensor(column_of)
+    logits = model.lm_head(states[picked[0], picked[1] - 1])
+    losses = nn.functional.cross_entropy(logits, ids[picked], reduction="none")
+    return (losses * torch.tensor(weight)).sum()
+
+
+def _schedule(
+    named: Sequence[tuple[str, nn.Parameter]],
+    tables: Sequence[nn.Parameter],
+    matrix_lr: float,
+    lr: float,
+    steps: int,
+    params: PictogramModelParams,
+) -> Schedule:
+    """Muon for matrices, Adam for vectors and for tables, whose rows are learnt one by one."""
+    is_matrix = [param.ndim > 1 and "position_embedding" not in name for name, param in named]
+    matrices = [param for (_, param), matrix in zip(named, is_matrix, strict=True) if matrix]
+    others = [param for (_, param), matrix in zip(named, is_matrix, strict=True) if not matrix]
+    return Schedule(matrices, [*others, *tables], matrix_lr, lr, steps, params.warmup, params.weight_decay)

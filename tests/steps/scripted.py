@@ -1,0 +1,55 @@
+"""A model that says what a test wants, behind the real caller and the real ledger.
+
+Real models can't be made to say every hostile thing; everything after the model's words is the production code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from spavl_dag.calls.caller import CallCounts, Caller, Profile
+from spavl_dag.calls.ledger import Ledger
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import Decoding, Request, Result
+
+Script = Callable[[Request], str | Exception]
+
+
+class ScriptedEngine:
+    """Answers each request with what the script says; an exception becomes a failed call."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.asked: list[Request] = []
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Result]]:
+        for start in range(0, len(requests), 8):
+            yield [self._result(request) for request in requests[start : start + 8]]
+
+    def close(self) -> None:
+        pass
+
+    def _result(self, request: Request) -> Result:
+        self.asked.append(request)
+        said = self.script(request)
+        if isinstance(said, TimeoutError):
+            return Result(request.key, CallState.TRANSIENT_ERROR, "", "error", error=str(said))
+        if isinstance(said, Exception):
+            return Result(request.key, CallState.PERMANENT_ERROR, "", "error", error=str(said))
+        return Result(request.key, CallState.OK, said, "stop", 5, 7)
+
+
+def caller(folder: Path, template: str, script: Script, role: str = "roles.test") -> tuple[Caller, ScriptedEngine]:
+    """A caller with a ledger in the folder."""
+    engine = ScriptedEngine(script)
+    made = Caller(
+        Profile(role, "scripted", "script", "1", None, template, Decoding(max_new_tokens=8)),
+        ledger=Ledger(folder / "ledger.db"),
+        engine=lambda: engine,
+        artifact="test",
+        partition=None,
+        seed=42,
+        counts=CallCounts(),
+    )
+    return made, engine
