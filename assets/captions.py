@@ -12,9 +12,7 @@ from spavl_dag.steps.captions import caption_images
 @artifact(deps=("base_model", "images"), group="texts", kinds={"transformers"}, asks_models=True)
 def captions(run: Run) -> Made:
     """A short caption and a detailed description per image; the source's caption stands in for a refusal."""
-    table = caption_images(
-        run.table("images"), run.image_refs(), run.caller("captioner"), run.caller("describer")
-    )
+    table = caption_images(run.table("images"), run.image_refs(), run.caller("captioner"), run.caller("describer"))
     sources = dict(table.group_by("description_source").len().sort("description_source").iter_rows())
     return Made(
         tables={"captions": table},

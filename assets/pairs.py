@@ -12,9 +12,7 @@ from spavl_dag.steps.pairs import draw_pairs
 @artifact(deps=("responses", "safety_groups"), group="preferences", kinds={"polars"})
 def pairs(run: Run) -> Made:
     """Two answers per question, from models of different safety groups; questions without a pair are in `missing`."""
-    tables = draw_pairs(
-        run.all_parts("responses"), run.table("safety_groups"), run.params.pairs, run.params.seed
-    )
+    tables = draw_pairs(run.all_parts("responses"), run.table("safety_groups"), run.params.pairs, run.params.seed)
     reasons = dict(tables["missing"].group_by("reason").len().sort("reason").iter_rows())
     return Made(
         tables=tables,

@@ -12,7 +12,7 @@ from spavl_dag.steps.questions import ask_questions
 
 @artifact(deps=("base_model", "images", "captions"), group="texts", kinds={"transformers"}, asks_models=True)
 def questions(run: Run) -> Made:
-    """An easy question, a hard question and a hard statement per image; what is lacking is in `missing` with its reason."""
+    """Easy question, hard question and hard statement per image; what is lacking is in `missing` with a reason."""
     tables = ask_questions(
         run.table("images"),
         run.table("captions"),

@@ -9,9 +9,7 @@ from spavl_dag.project.store import Made
 from spavl_dag.steps.responses import answer_questions
 
 
-@artifact(
-    deps=("base_model", "images", "questions"), group="answers", kinds={"transformers"}, asks_models=True
-)
+@artifact(deps=("base_model", "images", "questions"), group="answers", kinds={"transformers"}, asks_models=True)
 def responses(run: Run) -> Made:
     """One model's answer to every question, or the reason why there is none."""
     table = answer_questions(run.table("questions"), run.image_refs(), run.key, run.answering_caller())

@@ -27,9 +27,7 @@ def safety_labels(run: Run) -> Made:
         metadata={
             "labels": counts_table({"none" if k is None else k: v for k, v in labels.items()}, "label"),
             "states": counts_table(states, "state", "verdicts"),
-            "preview": table_preview(
-                table, run.params.runtime.show_text, ["question_id", "label", "state", "raw"]
-            ),
+            "preview": table_preview(table, run.params.runtime.show_text, ["question_id", "label", "state", "raw"]),
         },
         metrics={"unsafe_rate": labels.get("unsafe", 0) / labelled} if labelled else {},
     )

@@ -221,9 +221,7 @@ def at_full_size(folder: Path, rows: int) -> Iterator[Measurement]:
     some = rng.sample(keys, min(100_000, len(keys)))
     partition = keys[: len(some)]
     with Ledger(path) as ledger:
-        yield Measurement.duration(
-            "open, missing among 1,000 keys", timed(partial(ledger.missing, some[:1_000]))
-        )
+        yield Measurement.duration("open, missing among 1,000 keys", timed(partial(ledger.missing, some[:1_000])))
         yield Measurement.duration("the same again", timed(partial(ledger.missing, some[:1_000])))
         for name, chosen, target in (("one partition's", partition, 2.0), ("random", some, None)):
             took = timed(partial(ledger.fetch_outputs, chosen))
@@ -234,9 +232,7 @@ def at_full_size(folder: Path, rows: int) -> Iterator[Measurement]:
         yield Measurement.duration("repeated_calls", timed(ledger.repeated_calls))
         for size in (64, 1_000, 10_000):
             source = generated_rows(size * max(1, 20_000 // size), random.Random(size + 1))
-            batches = [
-                [replace(row, key=rng.randbytes(16)) for row in batch] for batch in batched(source, size)
-            ]
+            batches = [[replace(row, key=rng.randbytes(16)) for row in batch] for batch in batched(source, size)]
             took = timed(partial(append_all, ledger, batches))
             count = sum(map(len, batches))
             yield Measurement.rate(f"append to {done:,} rows, batches of {size:,}", count, took, "rows/s")
@@ -287,9 +283,7 @@ def measurements(rows: int) -> Iterator[Measurement]:
 
 def main() -> int:
     """Measure, print, and exit with 1 where a target was missed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=ROWS, help="size of the full ledger")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()

@@ -42,12 +42,11 @@ def leave_old_python() -> None:
         found = shutil.which(name)
         # A shim may exist for a version that is not installed, so ask it.
         if found and subprocess.call([found, "-c", probe], stderr=subprocess.DEVNULL) == 0:
+            print("setup: %s is too old, going on with %s" % (sys.executable, name), flush=True)  # noqa: UP031
             os.execv(found, [found, *sys.argv])
     sys.exit(
         "setup: Python 3.11 or newer is needed, and {} is {}.{}.\n"
-        "setup: install one, then name it: make setup PYTHON=python3.12".format(
-            sys.executable, *sys.version_info[:2]
-        )
+        "setup: install one, then name it: make setup PYTHON=python3.12".format(sys.executable, *sys.version_info[:2])
     )
 
 
@@ -61,9 +60,7 @@ LOG = VENV / "setup.log"
 DVC_HOME = VENV / "tools" / "dvc"
 CONSTRAINTS = ROOT / "constraints.txt"
 DVC_CONSTRAINTS = ROOT / "constraints-dvc.txt"
-ENV_NOTE = (
-    "# Dagster's home for this checkout; `make setup` keeps the next line right while this comment stays."
-)
+ENV_NOTE = "# Dagster's home for this checkout; `make setup` keeps the next line right while this comment stays."
 
 State = dict[str, Any]
 
@@ -132,9 +129,7 @@ def is_ready(state: State, choices: dict[str, str], switch_python: bool) -> bool
         return False
     if switch_python and state["python"] != python_version():
         return False
-    missing = next(
-        (place for place, count in state["files"].items() if count_files(VENV / place) < count), None
-    )
+    missing = next((place for place, count in state["files"].items() if count_files(VENV / place) < count), None)
     if missing:
         say(f"files are gone from .venv/{missing}: mending")
         return False
@@ -278,9 +273,7 @@ def install_torch(state: State, build_name: str, pins: Path, environment: dict[s
         if build_name != "auto" and environment.get("UV_FIND_LINKS"):
             label = f"torch=={version}+{build_name}"
             attempts.append(("pip's find-links", ["--no-index", "--no-deps", label]))
-        attempts.append(
-            (f"uv --torch-backend={build_name}", [f"torch=={version}", f"--torch-backend={build_name}"])
-        )
+        attempts.append((f"uv --torch-backend={build_name}", [f"torch=={version}", f"--torch-backend={build_name}"]))
     failures = []
     for source, arguments in attempts:
         try:
@@ -299,6 +292,7 @@ def install_torch(state: State, build_name: str, pins: Path, environment: dict[s
                 "Ways out:",
                 "  make setup TORCH=pypi   the plain torch of your package index (on Linux with GBs of CUDA)",
                 "  make setup TORCH=auto   the build for this machine's GPU driver, from PyTorch's own index",
+                "  make setup PYTHON=python3.11   another Python, if the wheel at hand is for that one",
                 f"  PIP_FIND_LINKS=FOLDER make setup   a wheel of torch {version}+{build_name} is in FOLDER",
             ]
         )
@@ -356,13 +350,9 @@ def check(environment: dict[str, str]) -> None:
     with step("checking that it starts"):
         seen = run([str(BIN / "python"), "-c", CHECK], environment).strip().splitlines()[-1]
         dvc = run([str(BIN / "dvc"), "--version"], environment).strip()
-        antlr = [
-            installed_version(site_packages(home), "antlr4-python3-runtime") for home in (VENV, DVC_HOME)
-        ]
+        antlr = [installed_version(site_packages(home), "antlr4-python3-runtime") for home in (VENV, DVC_HOME)]
         if antlr[0] is None or antlr[0] == antlr[1]:
-            raise SetupError(
-                f"antlr must differ for Dagster and DVC, found {antlr}. Mend: rm -rf .venv; make setup"
-            )
+            raise SetupError(f"antlr must differ for Dagster and DVC, found {antlr}. Mend: rm -rf .venv; make setup")
     say(f"{seen}, dvc {dvc}, antlr {antlr[0]} | {antlr[1]}")
 
 
@@ -493,7 +483,10 @@ def tell_dvc_about_git() -> None:
 
 @contextlib.contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Wait for another set-up of this checkout; the lock is on the folder and leaves no file behind."""
+    """Wait for another set-up of this checkout; the lock is on the folder and leaves no file behind.
+
+    Installers inherit it: one that outlives a killed set-up keeps the next from working in its midst.
+    """
     folder = os.open(ROOT, os.O_RDONLY)
     try:
         try:
@@ -501,6 +494,7 @@ def one_at_a_time() -> Iterator[None]:
         except BlockingIOError:
             say("another set-up of this checkout is running: waiting")
             fcntl.flock(folder, fcntl.LOCK_EX)
+        os.set_inheritable(folder, True)
         yield
     finally:
         os.close(folder)
@@ -536,14 +530,13 @@ def run(command: Sequence[str], environment: dict[str, str]) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        close_fds=False,  # one_at_a_time()
     )
     with open(LOG, "a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n")
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-        raise SetupError(
-            f"{tail or 'no output'}\n(exit status {done.returncode}; all output: {LOG.relative_to(ROOT)})"
-        )
+        raise SetupError(f"{tail or 'no output'}\n(exit status {done.returncode}; all output: {LOG.relative_to(ROOT)})")
     return done.stdout
 
 
@@ -553,10 +546,12 @@ def uv(arguments: Sequence[str], environment: dict[str, str]) -> None:
 
 
 def first_reason(text: str) -> str:
-    """One line out of uv's error that says why."""
-    lines = [re.sub(r"^\W+", "", line) for line in text.splitlines() if re.search(r"\w", line)]
-    because = [line for line in lines if re.search(r"because|error|failed|no version", line, re.IGNORECASE)]
-    return (because or lines)[0]
+    """The line of uv's error that says most: its hint, else the first cause, else the beginning."""
+    for kind in ("hint", "cause", "error"):
+        found = re.search(rf"^\s*{kind}: (.+)$", text, re.MULTILINE)
+        if found:
+            return found[1]
+    return text.strip().splitlines()[0]
 
 
 def clean_environment() -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.project.params import Params
+from spavl_dag.project.params import BASE_MODEL, Params
 from spavl_dag.stats import wilson_interval
 from spavl_dag.taxonomy import Taxonomy
 from spavl_dag.text import escape_markdown
@@ -111,7 +111,8 @@ def flat_metrics(statistics: Mapping[str, Any]) -> dict[str, float]:
 def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params) -> str:
     """The data card (README.md of the dataset folder), with the front matter that the Hub and `datasets` read."""
     judge = params.roles.judge
-    annotators = [f"roles.annotator_{criterion}" for criterion in params.preferences.asked]
+    annotators = ", ".join(f"`roles.annotator_{criterion}`" for criterion in params.preferences.asked)
+    sees = "sees" if params.safety_labels.sees_image else "does not see"
     lines = [
         *_front_matter(),
         "# Safety preference dataset",
@@ -121,11 +122,11 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
         "",
         "## How it was made",
         "",
-        f"- Images: source `{params.images.source}`, {statistics['images']} of them, in {len(statistics['classes'])} harm classes.",
+        f"- Images: {statistics['images']} in {len(statistics['classes'])} classes, source `{params.images.source}`.",
         f"- Answers: {len(params.models)} answering models"
         + (" (simulated respondents: one tiny model under different prompts)." if _simulated(params) else "."),
-        f"- Safety labels: `{escape_markdown(judge.model)}` ({'sees' if params.safety_labels.sees_image else 'does not see'} the image).",
-        f"- Preferences: {', '.join(f'`{name}`' for name in annotators)}; each pair asked in both orders, kept when both verdicts agree.",
+        f"- Safety labels: `{escape_markdown(judge.model)}`, which {sees} the image.",
+        f"- Preferences: {annotators}; each pair is asked in both orders and kept when both verdicts agree.",
         "- Every number's lineage: `dvc.lock` (content hashes) and the call ledger (`spavl trace ID`).",
         "",
         "## Splits",
@@ -155,7 +156,9 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
         share = statistics[name]
         published = _percent(PUBLISHED.get(name))
         interval = f"{_percent(share['ci_low'])} to {_percent(share['ci_high'])}" if share["n"] else ""
-        lines.append(f"| {what} | {_percent(share['rate'])} | {interval} | {share['count']} of {share['n']} | {published} |")
+        lines.append(
+            f"| {what} | {_percent(share['rate'])} | {interval} | {share['count']} of {share['n']} | {published} |"
+        )
     lines += ["", f"Answers without a label: {statistics['labels_missing']}.", ""]
     lines += ["Pairs that became no preference:", "", "| reason | pairs |", "| --- | ---: |"]
     lines += [f"| {reason} | {count} |" for reason, count in statistics["undecided"].items()]
@@ -189,7 +192,8 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
 
 
 def _simulated(params: Params) -> bool:
-    return params.base_model.source == "pictograms"
+    tiny = params.base_model.source == "pictograms"
+    return tiny and any(entry.model == BASE_MODEL for entry in params.models.values())
 
 
 def _percent(value: float | None) -> str:

@@ -100,7 +100,9 @@ def _texts_per_image(s: Scope) -> pl.DataFrame:
     both = pl.concat([s.made[t].select("image_id", "question_type") for t in ("questions", "missing")])
     wanted = s.read("images").select("image_id").join(pl.DataFrame({"question_type": QUESTION_TYPES}), how="cross")
     counted = wanted.join(
-        both.group_by("image_id", "question_type").agg(texts=pl.len()), on=["image_id", "question_type"], how="left"
+        both.group_by("image_id", "question_type").agg(texts=pl.len()),
+        on=["image_id", "question_type"],
+        how="left",
     )
     return counted.filter(pl.col("texts").fill_null(0) != 1)
 
@@ -140,9 +142,7 @@ def _decided_or_reason(s: Scope) -> pl.DataFrame:
 
 def _verdicts_disagree(s: Scope) -> pl.DataFrame:
     """Preferences whose two verdicts don't both name the chosen model."""
-    verdicts = s.made["verdicts"].select(
-        "pair_id", "preferred_model", "presented", decided_by=pl.col("criterion")
-    )
+    verdicts = s.made["verdicts"].select("pair_id", "preferred_model", "presented", decided_by=pl.col("criterion"))
     named = (
         s.made["preferences"]
         .join(verdicts, on=["pair_id", "decided_by"], how="left")
@@ -211,9 +211,7 @@ def _inaccurate(s: Scope) -> pl.DataFrame:
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
-    "base_model": (
-        Rule("plays_its_roles", "The pictogram model does what its roles ask of it.", _inaccurate, "warn"),
-    ),
+    "base_model": (Rule("plays_its_roles", "The pictogram model does what its roles ask of it.", _inaccurate, "warn"),),
     "keywords": (
         Rule("classes_known", "Every class is one of the taxonomy.", _unknown_classes("keywords")),
         Rule("every_class_has_keywords", "Every class has a keyword.", _classes_without_keywords),
@@ -223,7 +221,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule("every_class_has_images", "Every class has an image.", _classes_without_images, "warn"),
     ),
     "captions": (
-        Rule("row_per_image", "Every image has a row, and no other.", _unmatched("captions", "image_id", "images")),
+        Rule(
+            "row_per_image",
+            "Every image has a row, and no other.",
+            _unmatched("captions", "image_id", "images"),
+        ),
     ),
     "questions": (
         Rule("classes_known", "Every class is one of the taxonomy.", _unknown_classes("questions")),
@@ -246,13 +248,15 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "safety_groups": (
         Rule("every_model_grouped", "Every model is in a group, and no other.", _models_grouped),
-        Rule(
-            "every_model_answered", "Every question has a row of every model.", _answers_per_question
-        ),
+        Rule("every_model_answered", "Every question has a row of every model.", _answers_per_question),
     ),
     "pairs": (
         Rule("paired_or_reason", "Every question has a pair or a recorded reason.", _paired_or_reason),
-        Rule("questions_known", "Every pair belongs to a question.", _unknown("pairs", "question_id", "questions")),
+        Rule(
+            "questions_known",
+            "Every pair belongs to a question.",
+            _unknown("pairs", "question_id", "questions"),
+        ),
     ),
     "preferences": (
         Rule("decided_or_reason", "Every pair is a preference or undecided with a reason.", _decided_or_reason),

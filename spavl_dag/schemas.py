@@ -1,7 +1,7 @@
 """What the rows of every artifact must be.
 
-Belongs here: one pandera model per table, and how to build a frame of it. What needs a second table to be checked stands
-in `rules.py`. Frames are eager on purpose: on a LazyFrame pandera checks the column types only and lets bad rows through.
+Belongs here: one pandera model per table, and how to build a frame of it. What needs a second table to be checked
+stands in `rules.py`. Frames are eager on purpose: on a LazyFrame pandera checks the column types only.
 """
 
 from __future__ import annotations
@@ -144,6 +144,7 @@ class Responses(Table):
     call_key: str = pa.Field(str_matches=HEX32)
 
     @pa.dataframe_check
+    @classmethod
     def answered_or_reason(cls, data: PolarsData) -> pl.LazyFrame:
         """A row has an answer or says why it has none."""
         return data.lazyframe.select(pl.col("response").is_not_null() | pl.col("reason").is_not_null())
@@ -160,6 +161,7 @@ class SafetyLabels(Table):
     call_key: str = pa.Field(nullable=True, str_matches=HEX32)
 
     @pa.dataframe_check
+    @classmethod
     def label_only_when_ok(cls, data: PolarsData) -> pl.LazyFrame:
         """A failed verdict is never a label, and a good one always is."""
         return data.lazyframe.select((pl.col("state") == "ok") == pl.col("label").is_not_null())
@@ -191,6 +193,7 @@ class Pairs(Table):
     response_b: str
 
     @pa.dataframe_check
+    @classmethod
     def different_groups(cls, data: PolarsData) -> pl.LazyFrame:
         """The two answers come from different safety groups, so from different models."""
         return data.lazyframe.select(pl.col("group_a") != pl.col("group_b"))
@@ -236,6 +239,7 @@ class Preferences(Table):
     reason2: str = pa.Field(nullable=True)
 
     @pa.dataframe_check
+    @classmethod
     def chosen_is_not_rejected(cls, data: PolarsData) -> pl.LazyFrame:
         """A preference between equal texts teaches nothing."""
         return data.lazyframe.select(
@@ -277,13 +281,12 @@ class DatasetRows(Table):
     class3: str
 
     @pa.dataframe_check
+    @classmethod
     def answers_where_trained(cls, data: PolarsData) -> pl.LazyFrame:
         """Training rows have both answers, evaluation rows none."""
         both = pl.col("chosen").is_not_null() & pl.col("rejected").is_not_null()
         none = pl.col("chosen").is_null() & pl.col("rejected").is_null()
-        return data.lazyframe.select(
-            pl.when(pl.col("split").is_in(["train", "validation"])).then(both).otherwise(none)
-        )
+        return data.lazyframe.select(pl.when(pl.col("split").is_in(["train", "validation"])).then(both).otherwise(none))
 
 
 SCHEMAS: Mapping[tuple[str, str], type[Table]] = {

@@ -79,9 +79,7 @@ def derive_slug(name: str) -> str:
 
 def _slug(value: str) -> str:
     if len(value) > 80 or not SLUG_PATTERN.fullmatch(value):
-        raise ValueError(
-            f"{value[:80]!r} is no slug: use a-z, 0-9 and single _ between words, at most 80 characters"
-        )
+        raise ValueError(f"{value[:80]!r} is no slug: use a-z, 0-9 and single _ between words, at most 80 characters")
     return value
 
 

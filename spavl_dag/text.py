@@ -160,9 +160,7 @@ def escape_markdown(text: str) -> str:
     line = re.sub(r"[!\"#$%'()*+,\-./:;=?@\[\\\]^_`{|}~]", r"\\\g<0>", html.escape(line, quote=False))
     # html.escape made entities; their & and ; must not be escaped again.
     line = re.sub(r"&(amp|lt|gt)\\;", r"&\1;", line)
-    line = re.sub(
-        r"(?i)(?<=www)(?=\\\.)|(?<=\\:)(?=\\/)|(?<=\\@)|(?<=mailto\\:)|(?<=xmpp\\:)", "\u2060", line
-    )
+    line = re.sub(r"(?i)(?<=www)(?=\\\.)|(?<=\\:)(?=\\/)|(?<=\\@)|(?<=mailto\\:)|(?<=xmpp\\:)", "\u2060", line)
     return line
 
 
@@ -184,9 +182,7 @@ def _useful_joiner(match: re.Match[str]) -> str:
     text, start, end = match.string, match.start(), match.end()
     if start == 0 or end == len(text):
         return ""
-    useful = all(
-        char > "\x7f" and unicodedata.category(char)[0] in "LMS" for char in (text[start - 1], text[end])
-    )
+    useful = all(char > "\x7f" and unicodedata.category(char)[0] in "LMS" for char in (text[start - 1], text[end]))
     return match.group()[0] if useful else ""
 
 

@@ -94,9 +94,7 @@ _SAFETY_START = re.compile(
     r"(?:[:=]|->|\bis\b(?: (?:considered|deemed|rated|judged|clearly|therefore))?:?) ?)?"
     r"(?:not )?(?:safe|unsafe)(?![\w-])"
 )
-_AFTER_SAFETY = re.compile(
-    r" ?(?:$|[.,;:!)(_'\u2013\u2014-]|(?:because|since|as|due|category|categories|[os]\d+)\b)"
-)
+_AFTER_SAFETY = re.compile(r" ?(?:$|[.,;:!)(_'\u2013\u2014-]|(?:because|since|as|due|category|categories|[os]\d+)\b)")
 
 
 def parse_safety(text: str) -> SafetyLabel:
@@ -158,9 +156,7 @@ def _safety_of_fields(fields: dict[str, Any]) -> SafetyLabel:
             labels.add(_safety_of_line(_plain_line(value)))
     if labels in ({"safe"}, {"unsafe"}):
         return SafetyLabel(cast(Safety, labels.pop()))
-    return SafetyLabel(
-        "unparsable", "contradicting or unknown labels in JSON" if labels else "JSON without a label"
-    )
+    return SafetyLabel("unparsable", "contradicting or unknown labels in JSON" if labels else "JSON without a label")
 
 
 # --- Preferences ----------------------------------------------------------------------------------

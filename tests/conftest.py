@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,16 @@ class Project:
 
 def new_project(folder: Path) -> Project:
     """A fresh clone with small params: four classes, three models."""
-    names = ("assets", "spavl_dag", "prompts", "inputs", "dvc.yaml", "params.yaml", "dagster.yaml", ".dvcignore")
+    names = (
+        "assets",
+        "spavl_dag",
+        "prompts",
+        "inputs",
+        "dvc.yaml",
+        "params.yaml",
+        "dagster.yaml",
+        ".dvcignore",
+    )
     folder.mkdir(parents=True)
     for name in (*names, ".gitignore", "pyproject.toml"):
         source = CHECKOUT / name
@@ -138,6 +147,6 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def made_project(made_once: Path, tmp_path: Path) -> Iterator[Project]:
+def made_project(made_once: Path, tmp_path: Path) -> Project:
     """A copy of a project in which everything was made by `spavl demo`."""
-    yield Project(made_once).copy_to(tmp_path / "project")
+    return Project(made_once).copy_to(tmp_path / "project")

@@ -92,11 +92,7 @@ class TestBuiltin:
                 assert taxonomy.find_class(f"  {text.upper()} ") is harm_class
 
     def test_order_is_the_order_of_the_file(self) -> None:
-        slugs = [
-            line.split()[-1]
-            for line in BUILTIN_TAXONOMY.read_text().splitlines()
-            if "          - slug" in line
-        ]
+        slugs = [line.split()[-1] for line in BUILTIN_TAXONOMY.read_text().splitlines() if "          - slug" in line]
         assert [harm_class.slug for harm_class in builtin().classes] == slugs
 
     def test_is_the_world_of_the_pictograms(self) -> None:
@@ -121,9 +117,7 @@ class TestBuiltin:
 
 
 class TestFindClass:
-    @pytest.mark.parametrize(
-        "text", ["Fake News", "fake-news", "FAKE_NEWS", " fake  news ", "fakenews", "Fake\tNews"]
-    )
+    @pytest.mark.parametrize("text", ["Fake News", "fake-news", "FAKE_NEWS", " fake  news ", "fakenews", "Fake\tNews"])
     def test_case_and_space_make_no_difference(self, text: str) -> None:
         assert builtin().find_class(text).slug == "fake_news"
 
@@ -189,9 +183,7 @@ class TestOwnFile:
             ),
         ],
     )
-    def test_the_key_path_of_a_fault_is_named(
-        self, tmp_path: Path, changes: dict[str, object], expected: str
-    ) -> None:
+    def test_the_key_path_of_a_fault_is_named(self, tmp_path: Path, changes: dict[str, object], expected: str) -> None:
         assert expected in str(error_of(tmp_path, small(**changes)))
 
     @pytest.mark.parametrize(

@@ -192,9 +192,7 @@ class Caller:
             self._make(requests, classify)
         outputs = self._ledger.fetch_outputs(list(first_of))
         answers = {
-            key: Answer(
-                key.hex(), o.state, o.text, o.finish_reason, o.error, o.prompt_tokens, o.completion_tokens
-            )
+            key: Answer(key.hex(), o.state, o.text, o.finish_reason, o.error, o.prompt_tokens, o.completion_tokens)
             for key, o in outputs.items()
         }
         return [answers[key] for key in keys]

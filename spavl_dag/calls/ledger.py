@@ -300,9 +300,7 @@ class Ledger:
                         row.image_sha256,
                         _storable(row.prompt),
                     )
-                    for number, (row, context, code) in enumerate(
-                        zip(rows, contexts, codes, strict=True), first
-                    )
+                    for number, (row, context, code) in enumerate(zip(rows, contexts, codes, strict=True), first)
                 ],
             )
             self._db.executemany(
@@ -343,12 +341,7 @@ class Ledger:
             batches = self._db.execute(
                 "SELECT first_call, keys FROM batches WHERE instr(keys, ?) ORDER BY id", (key,)
             ).fetchall()
-        ids = [
-            number
-            for first, blob in batches
-            for number, found in enumerate(_split(blob), first)
-            if found == key
-        ]
+        ids = [number for first, blob in batches for number, found in enumerate(_split(blob), first) if found == key]
         return list(self._call_rows(ids))
 
     def summary(self) -> list[SummaryRow]:
@@ -470,9 +463,7 @@ class Ledger:
             artifact, partition, role, profile = context
             stored = _storable(profile)
             self._db.execute("INSERT OR IGNORE INTO profiles (profile) VALUES (?)", (stored,))
-            (profile_id,) = self._db.execute(
-                "SELECT id FROM profiles WHERE profile = ?", (stored,)
-            ).fetchone()
+            (profile_id,) = self._db.execute("SELECT id FROM profiles WHERE profile = ?", (stored,)).fetchone()
             values = (artifact, partition, role, profile_id)
             found = self._db.execute(
                 "SELECT id FROM contexts WHERE artifact = ? AND partition IS ? AND role = ? AND profile = ?",
@@ -511,16 +502,12 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._db.execute(
-            "BEGIN IMMEDIATE"
-        )  # the write lock at once: a reader that turns writer can't wait for it
+        self._db.execute("BEGIN IMMEDIATE")  # the write lock at once: a reader that turns writer can't wait for it
         try:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            if (
-                self._db.in_transaction
-            ):  # SQLite has rolled back by itself after some errors, such as a full disk
+            if self._db.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk
                 self._db.execute("ROLLBACK")
             raise
 
@@ -552,9 +539,7 @@ def _damaged(path: Path, detail: str) -> LedgerError:
 
 def _mendable(path: Path, error: sqlite3.Error) -> SpavlError | None:
     """The error to raise instead, or None where it is a bug rather than something to mend."""
-    match (
-        getattr(error, "sqlite_errorcode", 0) & 0xFF
-    ):  # the primary code; Python's own layer raises without one
+    match getattr(error, "sqlite_errorcode", 0) & 0xFF:  # the primary code; Python's own layer raises without one
         case sqlite3.SQLITE_FULL:
             return LedgerError(
                 f"{path} can't grow: the disk is full. Nothing of this batch was written, the rest is safe.",
@@ -579,9 +564,7 @@ def _create_if_absent(path: Path) -> None:
     """Put an empty ledger at `path`, complete or not at all, unless there is a file already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wal = path.with_name(f"{path.name}-wal")
-    orphaned = (
-        wal.exists()
-    )  # asked first: a process that creates the ledger meanwhile makes the .db before its WAL
+    orphaned = wal.exists()  # asked first: a process that creates the ledger meanwhile makes the .db before its WAL
     if path.exists():
         return
     if orphaned:
@@ -626,9 +609,7 @@ def _name_unless_taken(draft: Path, path: Path) -> None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Connect to an existing file, in autocommit mode and with the settings that hold per connection."""
-    db = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None
-    )
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
     db.execute("PRAGMA synchronous = FULL")
     db.execute("PRAGMA fullfsync = ON")  # macOS: a plain fsync doesn't reach the platter there
     return db

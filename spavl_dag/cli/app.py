@@ -91,7 +91,8 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def trace(
     row_id: Annotated[
-        str, typer.Argument(metavar="ID", help="A row, pair, question, image or call id, or the beginning of one.")
+        str,
+        typer.Argument(metavar="ID", help="A row, pair, question, image or call id, or the beginning of one."),
     ],
     project: ProjectOption = None,
     show_text: Annotated[bool, typer.Option(help="Show texts; they can be harmful.")] = False,

@@ -47,7 +47,12 @@ def print_report(project: Project, as_json: bool) -> None:
         for column in ("", "what", "found", "mend"):
             table.add_column(column, overflow="fold")
         for finding in findings:
-            table.add_row("[red]✗[/]" if finding.mend else "[green]✓[/]", finding.what, finding.found, finding.mend or "")
+            table.add_row(
+                "[red]✗[/]" if finding.mend else "[green]✓[/]",
+                finding.what,
+                finding.found,
+                finding.mend or "",
+            )
         Console().print(table)
     if any(finding.mend for finding in findings):
         raise typer.Exit(1)

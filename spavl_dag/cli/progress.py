@@ -7,7 +7,14 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -31,7 +38,6 @@ class ProgressReporter:
             if console.is_terminal
             else None
         )
-        self._task = None
         self._label: str | None = None
         self._last_line = time.monotonic()
 
@@ -52,11 +58,11 @@ class ProgressReporter:
         """Show how far something is."""
         if self._bars:
             if label != self._label:
-                if self._task is not None:
-                    self._bars.remove_task(self._task)
-                self._task = self._bars.add_task(label, total=total)
+                for task in self._bars.task_ids:
+                    self._bars.remove_task(task)
+                self._bars.add_task(label, total=total)
                 self._label = label
-            self._bars.update(self._task, completed=done, total=total)
+            self._bars.update(self._bars.task_ids[-1], completed=done, total=total)
         elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             print(f"  {label}: {done:,} of {total:,}", file=sys.stderr, flush=True)

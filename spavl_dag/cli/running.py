@@ -30,7 +30,8 @@ def load_definitions(project: Project) -> dg.Definitions:
         if error.name != "assets":
             raise
         raise SpavlError(
-            f"{project.root} has no assets/ folder", "The DAG lives in the checkout; run inside a clone of it."
+            f"{project.root} has no assets/ folder",
+            "The DAG lives in the checkout; run inside a clone of it.",
         ) from error
 
 

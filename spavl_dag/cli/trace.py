@@ -69,6 +69,5 @@ def _call(call: CallRow, show: bool) -> dict[str, Any]:
 
 def _shown(row: dict[str, Any], texts: frozenset[str], show: bool) -> dict[str, Any]:
     return {
-        name: redact(value, show) if name in texts and isinstance(value, str) else value
-        for name, value in row.items()
+        name: redact(value, show) if name in texts and isinstance(value, str) else value for name, value in row.items()
     }

@@ -1,8 +1,8 @@
 """Dagster's view of the project: one asset per artifact, checks, and versions that mean what DVC means by them.
 
-An asset's data version is the hash that dvc.lock holds for it. Its code version is a hash of the code, inputs and params
-its stage names in dvc.yaml. What only one model's part depends on (its entry in params.yaml, its prompt template) is the
-data version of that model's partition of the external asset `models`, so a changed entry makes one partition stale.
+An asset's data version is the hash that dvc.lock holds for it. Its code version is a hash of the code, inputs and
+params its stage names in dvc.yaml. What one model's part alone depends on (its entry in params.yaml, its template)
+is the data version of that model's partition of the external asset `models`: a changed entry makes one partition stale.
 """
 
 # No postponed annotations here: Dagster reads those of an asset's context when it is defined.
@@ -87,9 +87,7 @@ def build_defs(project: Project, recipes: Sequence[Recipe]) -> dg.Definitions:
     return dg.Definitions(
         assets=[models, *assets],
         jobs=[
-            dg.define_asset_job(
-                "build_dataset", dataset, description="From pictures to the preference dataset."
-            ),
+            dg.define_asset_job("build_dataset", dataset, description="From pictures to the preference dataset."),
             dg.define_asset_job("everything", everything, description="All artifacts there are."),
         ],
         sensors=[_models_sensor(project)],
@@ -133,10 +131,10 @@ def materialize(
     global _progress
     _progress = progress
     try:
-        result = definitions.resolve_implicit_global_asset_job_def().get_subset(
-            asset_selection={dg.AssetKey(artifact)}
-        ).execute_in_process(
-            instance=instance, partition_key=partition, raise_on_error=False, run_config=_QUIET
+        result = (
+            definitions.resolve_implicit_global_asset_job_def()
+            .get_subset(asset_selection={dg.AssetKey(artifact)})
+            .execute_in_process(instance=instance, partition_key=partition, raise_on_error=False, run_config=_QUIET)
         )
     finally:
         _progress = no_progress
@@ -209,9 +207,7 @@ def _resolver(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
     from dagster._core.definitions.data_version import CachingStaleStatusResolver
     from dagster._core.loader import LoadingContextForTest
 
-    return CachingStaleStatusResolver(
-        instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance)
-    )
+    return CachingStaleStatusResolver(instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance))
 
 
 def _asset(
@@ -245,7 +241,9 @@ def _asset(
         ],
         metadata={"path": dg.MetadataValue.path(str(project.out(recipe.name)))},
     )
-    def compute(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def compute(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         partition = context.partition_key if context.has_partition_key else None
         observe_models(project, context.instance)
         try:
@@ -323,9 +321,7 @@ def _value(value: object) -> Any:
     return value
 
 
-def _log_to_mlflow(
-    project: Project, params: Params, finished: Finished, dagster_run: str
-) -> str | None:
+def _log_to_mlflow(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
     counts = finished.counts
     if not (counts.asked or finished.made.metrics):
         return None
@@ -346,7 +342,11 @@ def _log_to_mlflow(
     record = RunRecord(
         experiment=EXPERIMENT,
         name=finished.stage.name.replace("@", "/"),
-        params={"artifact": finished.stage.artifact, "partition": finished.stage.partition, **finished.fields},
+        params={
+            "artifact": finished.stage.artifact,
+            "partition": finished.stage.partition,
+            **finished.fields,
+        },
         metrics=metrics,
         tags={
             "dagster.run_id": dagster_run,

@@ -70,7 +70,9 @@ def run_dvc(project: Project, arguments: Sequence[str]) -> str:
         if not any(sign in message.lower() for sign in _LOCKED):
             break
         time.sleep(0.25 * 2**attempt)
-    raise DvcError(f"`dvc {' '.join(arguments)}` failed:\n{message}", "Try the command by hand in the project's folder.")
+    raise DvcError(
+        f"`dvc {' '.join(arguments)}` failed:\n{message}", "Try the command by hand in the project's folder."
+    )
 
 
 class Recorder:

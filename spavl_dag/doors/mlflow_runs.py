@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -86,8 +88,6 @@ def git_commit(root: Path) -> str:
 
 
 def _client(uri: str) -> MlflowClient:
-    import os
-
     # MLflow retries for minutes by default; a stage shouldn't wait that long for a comparison view.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
@@ -98,7 +98,6 @@ def _client(uri: str) -> MlflowClient:
 
 def _log(client: MlflowClient, project: Project, record: RunRecord) -> str:
     from mlflow.entities import Metric, Param, RunTag
-    from mlflow.utils.time import get_current_time_millis
 
     experiment = client.get_experiment_by_name(record.experiment)
     if experiment is None:
@@ -107,13 +106,11 @@ def _log(client: MlflowClient, project: Project, record: RunRecord) -> str:
     else:
         experiment_id = experiment.experiment_id
     run = client.create_run(experiment_id, run_name=record.name, tags=dict(record.tags))
-    now = get_current_time_millis()
+    now = int(time.time() * 1000)
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(key, float(value), now, 0) for key, value in record.metrics.items()],
-        params=[
-            Param(key, str(value)[:_PARAM_LIMIT]) for key, value in record.params.items() if value is not None
-        ],
+        params=[Param(key, str(value)[:_PARAM_LIMIT]) for key, value in record.params.items() if value is not None],
         tags=[RunTag("spavl.artifact", record.name)],
     )
     client.set_terminated(run.info.run_id)

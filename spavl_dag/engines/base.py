@@ -59,7 +59,8 @@ class Request:
         prompt: Rendered user turn.
         system: System turn, or None for no such turn.
         image: The image of the user turn, or None for text only.
-        seed: Seed of this row's sampling (unsigned 64 bit); the same seed gives the same text whatever stands beside it.
+        seed: Seed of this row's sampling (unsigned 64 bit); the same
+            seed gives the same text whatever stands beside it.
     """
 
     key: bytes

@@ -98,12 +98,8 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
             model, **common, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
         network, report = loaded
-    except (
-        Exception
-    ) as error:  # transformers raises OSError, ValueError, ImportError, KeyError, RuntimeError, …
-        raise EngineError(
-            f"model {where} can't be loaded: {type(error).__name__}: {error}", _mend(error)
-        ) from error
+    except Exception as error:  # transformers raises OSError, ValueError, ImportError, KeyError, RuntimeError, …
+        raise EngineError(f"model {where} can't be loaded: {type(error).__name__}: {error}", _mend(error)) from error
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
         raise EngineError(
@@ -129,9 +125,7 @@ def _assemble(network: Any, processor: Any, where: str) -> Checkpoint:
     tokenizer.padding_side = "left"
     ends = network.generation_config.eos_token_id
     listed = ends if isinstance(ends, list) else [ends]
-    end_tokens = tuple(
-        dict.fromkeys(token for token in (*listed, tokenizer.eos_token_id) if token is not None)
-    )
+    end_tokens = tuple(dict.fromkeys(token for token in (*listed, tokenizer.eos_token_id) if token is not None))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
@@ -155,9 +149,7 @@ def _assemble(network: Any, processor: Any, where: str) -> Checkpoint:
 def _check_folder(model: str) -> None:
     looks_local = model.startswith((".", "~", os.sep)) or model.count("/") > 1
     if looks_local and not Path(model).is_dir():
-        raise EngineError(
-            f"model folder {model} does not exist", "Make the artifact first, or name a hub id."
-        )
+        raise EngineError(f"model folder {model} does not exist", "Make the artifact first, or name a hub id.")
 
 
 def _mend(error: Exception) -> str:
@@ -168,6 +160,4 @@ def _mend(error: Exception) -> str:
         return "Only safetensors weights are read. Convert the checkpoint, or use one that has them."
     if isinstance(error, ImportError):
         return "Install what it asks for."
-    return (
-        "Check the model id and revision, the network, and HF_TOKEN for gated models; or name a local folder."
-    )
+    return "Check the model id and revision, the network, and HF_TOKEN for gated models; or name a local folder."

@@ -155,9 +155,7 @@ class ImageInputs:
         pictures["high"] = Image.radial_gradient("L").resize((48, 64)).convert("RGB")
         kwargs: dict[str, Any] = {"return_tensors": "pt", "padding": True}
         texts = [probe_text] * len(pictures)
-        plain = self._stand_in.watch(
-            self._processor, texts, [[picture] for picture in pictures.values()], kwargs
-        )
+        plain = self._stand_in.watch(self._processor, texts, [[picture] for picture in pictures.values()], kwargs)
         try:
             for name, picture in pictures.items():
                 self._stand_in.ready[name] = self._stand_in.features_of(picture)
@@ -183,9 +181,7 @@ class _StandIn:
     def __call__(self, images: Any, **kwargs: Any) -> BatchFeature:
         return BatchFeature(join_features([self.ready[image.info[_KEY]] for image in _flat(images)]))
 
-    def watch(
-        self, processor: Any, texts: list[str], images: Any, kwargs: dict[str, Any]
-    ) -> Mapping[str, Any]:
+    def watch(self, processor: Any, texts: list[str], images: Any, kwargs: dict[str, Any]) -> Mapping[str, Any]:
         """Run a processor as it is and note with which arguments it calls its image processor."""
         stand_in = self
 
@@ -210,9 +206,7 @@ class _StandIn:
 
 
 def _flat(images: Any) -> list[Image.Image]:
-    return (
-        [leaf for item in images for leaf in _flat(item)] if isinstance(images, (list, tuple)) else [images]
-    )
+    return [leaf for item in images for leaf in _flat(item)] if isinstance(images, (list, tuple)) else [images]
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -15,8 +15,6 @@ from transformers import LogitsProcessor
 
 from spavl_dag.engines.base import Decoding
 
-_LIKELIEST = 1024
-"""So many tokens of a row are sorted before all of them are."""
 _NEVER = torch.iinfo(torch.int64).max
 
 
@@ -105,35 +103,13 @@ def keep_candidates(scores: torch.Tensor, top_k: int, top_p: float) -> torch.Ten
         top_k = 0
     if not top_k and top_p >= 1.0:
         return scores
-    if not top_k:
-        return scores.masked_fill(scores < _nucleus_floor(scores, top_p), -torch.inf)
-    likely = scores.topk(top_k).values
+    likely = scores.topk(top_k).values if top_k else scores.sort(descending=True).values
     floor = likely[:, -1:]
     if top_p < 1.0:
-        floor = likely.gather(-1, _nucleus_end(likely.softmax(-1, dtype=torch.float64), top_p))
+        mass = likely.softmax(-1, dtype=torch.float64).cumsum(-1)
+        last = (mass < top_p).sum(-1, keepdim=True).clamp_(max=likely.shape[-1] - 1)
+        floor = likely.gather(-1, last)
     return scores.masked_fill(scores < floor, -torch.inf)
-
-
-def _nucleus_floor(scores: torch.Tensor, top_p: float) -> torch.Tensor:
-    """The smallest logit of each row's nucleus, shape (rows, 1).
-
-    Real vocabularies have 30 000 to 150 000 tokens, of which the nucleus is a few: sort the likeliest first,
-    and all of them only where these fall short.
-    """
-    total = scores.double().logsumexp(-1, keepdim=True)
-    for count in (_LIKELIEST, scores.shape[-1]):
-        if count > scores.shape[-1]:
-            continue
-        likely = scores.topk(count).values
-        mass = (likely.double() - total).exp_()
-        if count == scores.shape[-1] or bool((mass.sum(-1) >= top_p).all()):
-            break
-    return likely.gather(-1, _nucleus_end(mass, top_p))
-
-
-def _nucleus_end(mass: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Index of the nucleus' last token among probabilities in falling order, shape (rows, 1)."""
-    return (mass.cumsum(-1) < top_p).sum(-1, keepdim=True).clamp_(max=mass.shape[-1] - 1)
 
 
 class SeededSampling(LogitsProcessor):
@@ -183,9 +159,7 @@ class SeededSampling(LogitsProcessor):
             scores = self._penalised(input_ids, scores)
         if self._decoding.greedy:
             return scores
-        scores = keep_candidates(
-            scores / self._decoding.temperature, self._decoding.top_k, self._decoding.top_p
-        )
+        scores = keep_candidates(scores / self._decoding.temperature, self._decoding.top_k, self._decoding.top_p)
         return add_noise(scores, self._streams, step)
 
     def _without_broken(self, scores: torch.Tensor, step: int) -> torch.Tensor:

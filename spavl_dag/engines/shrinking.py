@@ -25,13 +25,9 @@ def can_shrink(model: Any) -> bool:
     """Whether rows can be taken out of this model's batches."""
     if model.device.type != "cpu" or model.config.is_encoder_decoder:
         return False
-    if hasattr(
-        model.base_model, "rope_deltas"
-    ):  # Qwen-VL and its kin keep a number per row outside the cache
+    if hasattr(model.base_model, "rope_deltas"):  # Qwen-VL and its kin keep a number per row outside the cache
         return False
-    return all(
-        type(layer) is DynamicLayer for layer in DynamicCache(config=model.config.get_text_config()).layers
-    )
+    return all(type(layer) is DynamicLayer for layer in DynamicCache(config=model.config.get_text_config()).layers)
 
 
 def generate_tokens(

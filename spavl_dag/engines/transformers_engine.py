@@ -85,9 +85,7 @@ class TransformersEngine:
         self._device = pick_device(device)
         checkpoint = load_checkpoint(model, revision, self._device, pick_dtype(dtype, self._device))
         if self._device.type == "cuda":
-            torch.backends.cudnn.deterministic = (
-                True  # costs little: only the vision tower's first layer convolves
-            )
+            torch.backends.cudnn.deterministic = True  # costs little: only the vision tower's first layer convolves
         chat = ChatFormat(checkpoint.processor, model)
         probe = chat.texts([_probe_request(with_image=True)])[0]
         self._parts: _Parts | None = _Parts(
@@ -138,9 +136,7 @@ class TransformersEngine:
             raise
         except Exception as error:
             if _device_is_lost(error):
-                raise EngineError(
-                    f"the device of {self._name} failed: {_words(error)}", "Run again."
-                ) from error
+                raise EngineError(f"the device of {self._name} failed: {_words(error)}", "Run again.") from error
             out_of_memory = _is_out_of_memory(error)
             failure = _words(error)
         # Outside the handler, so that the traceback doesn't hold on to the tensors that filled the memory.
@@ -211,9 +207,7 @@ class TransformersEngine:
             # First the text alone and unpadded: one huge prompt must not pad its whole batch to its length.
             room = context - decoding.max_new_tokens
             lengths = [
-                len(self._loaded.checkpoint.processor.tokenizer(text).input_ids)
-                if len(text) > _HUGE * context
-                else 0
+                len(self._loaded.checkpoint.processor.tokenizer(text).input_ids) if len(text) > _HUGE * context else 0
                 for text in texts
             ]
             rows, texts = self._fitting(rows, texts, lengths, room, results)
@@ -237,9 +231,7 @@ class TransformersEngine:
         for row, text, length in zip(rows, texts, lengths, strict=True):
             if length > room:
                 message = f"prompt has {length} tokens, context is {self._loaded.checkpoint.context}"
-                results[row.key] = _failed(
-                    row, CallState.PERMANENT_ERROR, f"{message} with {room} for the prompt"
-                )
+                results[row.key] = _failed(row, CallState.PERMANENT_ERROR, f"{message} with {room} for the prompt")
             else:
                 kept.append((row, text))
         return [row for row, _ in kept], [text for _, text in kept]
@@ -261,9 +253,7 @@ class TransformersEngine:
         model = self._loaded.checkpoint.model
         # Tokenizers may add token types that the model doesn't take.
         accepted = {
-            name: value
-            for name, value in inputs.items()
-            if name in self._loaded.accepted or name == "pixel_values"
+            name: value for name, value in inputs.items() if name in self._loaded.accepted or name == "pixel_values"
         }
         return {
             name: value.to(self._device, model.dtype if value.is_floating_point() else None)
@@ -279,9 +269,7 @@ class TransformersEngine:
         mask = inputs["attention_mask"]
         ends = checkpoint.end_tokens
         sampling = SeededSampling(decoding, [row.seed for row in rows], mask, ends[0] if ends else None)
-        tokens = generate_tokens(
-            checkpoint, inputs, sampling, decoding.max_new_tokens, shrink=self._loaded.shrink
-        )
+        tokens = generate_tokens(checkpoint, inputs, sampling, decoding.max_new_tokens, shrink=self._loaded.shrink)
         broken = sampling.broken_rows([len(row) for row in tokens])
         texts = checkpoint.processor.tokenizer.batch_decode(
             tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -289,9 +277,7 @@ class TransformersEngine:
         prompt_tokens = mask.sum(-1).tolist()
         for index, row in enumerate(rows):
             if broken[index]:
-                results[row.key] = _failed(
-                    row, CallState.PERMANENT_ERROR, "the model's logits are not finite (NaN)"
-                )
+                results[row.key] = _failed(row, CallState.PERMANENT_ERROR, "the model's logits are not finite (NaN)")
                 continue
             results[row.key] = Result(
                 key=row.key,

@@ -1,0 +1,1 @@
+"""Image files: what is accepted, how bytes become pixels, and which images look alike."""

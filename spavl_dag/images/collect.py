@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.errors import MissingInputError
+from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.project.params import ImageParams
 from spavl_dag.schemas import ImageQuarantine, Images, frame
 from spavl_dag.taxonomy import Taxonomy
@@ -36,9 +36,7 @@ class Collected:
     quarantine: pl.DataFrame
 
 
-def collect_images(
-    params: ImageParams, taxonomy: Taxonomy, seed: int, project_root: Path, target: Path
-) -> Collected:
+def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_root: Path, target: Path) -> Collected:
     """Collect images and write their files.
 
     Args:
@@ -52,8 +50,9 @@ def collect_images(
         MissingInputError: The folder isn't there, or not one usable image was found.
     """
     (target / FILES).mkdir(parents=True, exist_ok=True)
+    quarantine: list[dict[str, Any]] = []
     if params.source == "pictograms":
-        rows, quarantine = list(_cards(params, taxonomy, seed, target)), []
+        rows = list(_cards(params, taxonomy, seed, target))
     else:
         rows, quarantine = _from_folder(params, taxonomy, project_root, target)
     rows.sort(key=lambda row: row["image_id"])
@@ -78,9 +77,7 @@ def classes_to_search(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.Dat
     """
     have = set(images["class_ids"].explode())
     words = dict(keywords.group_by("class_id", maintain_order=True).agg("keyword").iter_rows())
-    return {
-        harm.name: ", ".join(words.get(harm.slug, [])) for harm in taxonomy.classes if harm.slug not in have
-    }
+    return {harm.name: ", ".join(words.get(harm.slug, [])) for harm in taxonomy.classes if harm.slug not in have}
 
 
 def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> Iterator[dict[str, Any]]:
@@ -122,6 +119,7 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
 def _from_folder(
     params: ImageParams, taxonomy: Taxonomy, project_root: Path, target: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    from spavl_dag.images.files import read_image_bytes
     from spavl_dag.images.intake import scan_folder
 
     folder = project_root / params.folder
@@ -145,7 +143,10 @@ def _from_folder(
     for image in intake.images:
         suffix = _SUFFIXES.get(image.format, image.format.lower())
         name = f"{image.sha256[:16]}.{suffix}"
-        (target / FILES / name).write_bytes((folder / image.path).read_bytes())
+        data = read_image_bytes(folder / image.path)
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise SpavlError(f"{folder / image.path} changed while it was read", "Run it again.")
+        (target / FILES / name).write_bytes(data)
         rows.append(
             {
                 "image_id": image.sha256[:16],

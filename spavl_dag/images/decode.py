@@ -99,9 +99,7 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise _too_large(f"{width} x {height} pixels", max_pixels)
     if width * height == 0:
-        raise UnreadableImageError(
-            "damaged", f"image has no pixels ({width} x {height})", "Replace the file."
-        )
+        raise UnreadableImageError("damaged", f"image has no pixels ({width} x {height})", "Replace the file.")
 
 
 def _load_whole(image: ImageFile.ImageFile) -> None:
@@ -173,9 +171,7 @@ def _broken(error: Exception) -> UnreadableImageError:
     if isinstance(error, EOFError) or any(word in words.lower() for word in ("truncated", "end of file")):
         return UnreadableImageError("truncated", "image is cut short", "Get the whole file again.")
     if "conversion from" in words or isinstance(error, NotImplementedError):
-        return UnreadableImageError(
-            "unsupported", f"image can't be converted to RGB: {words}", "Save it as RGB."
-        )
+        return UnreadableImageError("unsupported", f"image can't be converted to RGB: {words}", "Save it as RGB.")
     return UnreadableImageError(
         "damaged", f"image is damaged ({type(error).__name__}: {words[:200]})", "Get the file again."
     )

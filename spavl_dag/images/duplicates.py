@@ -40,9 +40,7 @@ def near_duplicate_groups(hashes: Sequence[str], max_distance: int) -> list[int]
         raise ValueError(f"max_distance must not be negative, is {max_distance}")
     if not hashes:
         return []
-    unique, positions = np.unique(
-        np.array([_bits(text) for text in hashes], dtype=np.uint64), return_inverse=True
-    )
+    unique, positions = np.unique(np.array([_bits(text) for text in hashes], dtype=np.uint64), return_inverse=True)
     # A search through each group: every hash is compared once, with all hashes that have no group yet, in one
     # numpy operation. That is n² comparisons at most, whatever the distance (seconds for 30,000 hashes).
     component = np.arange(len(unique))

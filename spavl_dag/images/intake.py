@@ -198,9 +198,7 @@ def scan_folder(
 # --- Which files ------------------------------------------------------------------------------------
 
 
-def _candidates(
-    scan: _Scan, rows: dict[str, ManifestRow], manifest: Path | None
-) -> tuple[list[_Candidate], list[str]]:
+def _candidates(scan: _Scan, rows: dict[str, ManifestRow], manifest: Path | None) -> tuple[list[_Candidate], list[str]]:
     """The files to examine, and those that are passed over. What the manifest names must be among them."""
     candidates: list[_Candidate] = []
     ignored: list[str] = []
@@ -257,9 +255,7 @@ def _refuse_linked_folder(scan: _Scan, path: str) -> None:
     if _is_inside(scan.folder, path):
         scan.refuse(path, "linked_folder", "a link to a folder is not entered: move the folder itself here")
     else:
-        scan.refuse(
-            path, "outside_folder", "a link to a folder elsewhere is not entered: copy the folder here"
-        )
+        scan.refuse(path, "outside_folder", "a link to a folder elsewhere is not entered: copy the folder here")
 
 
 def _has_image_suffix(path: PurePosixPath) -> bool:
@@ -330,9 +326,7 @@ def _classes_of(taxonomy: Taxonomy, candidate: _Candidate) -> tuple[str, ...]:
     raise UnusableFileError("no_class", f"{where} is in no sub-folder: move it into one named as a class")
 
 
-def _new_image(
-    scan: _Scan, candidate: _Candidate, classes: tuple[str, ...], sha256: str, data: bytes
-) -> IntakeImage:
+def _new_image(scan: _Scan, candidate: _Candidate, classes: tuple[str, ...], sha256: str, data: bytes) -> IntakeImage:
     """Decode and describe an image whose bytes are new; a refusal is remembered for its copies."""
     try:
         try:
@@ -387,9 +381,7 @@ def _describe(data: bytes, suffix: str) -> tuple[str, list[str]]:
         # A MPO is a still with a second picture beside it (depth, other eye).
         if file_format != "MPO" and _is_animated(image):
             frames = "pages" if file_format == "TIFF" else "frames"
-            raise UnusableFileError(
-                "animated", f"{file_format} with several {frames}: save one of them as an image"
-            )
+            raise UnusableFileError("animated", f"{file_format} with several {frames}: save one of them as an image")
         orientation = _orientation(image)
     notes = []
     if not suffix:
@@ -439,9 +431,7 @@ def _why_undecoded(error: UnreadableImageError, path: str, data: bytes) -> Unusa
 def _other_format(path: str, data: bytes) -> str | None:
     """Name of the format of a file that Pillow isn't asked to read, if it is known."""
     head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"<svg") or (
-        head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head
-    ):
+    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head):
         return "SVG"
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return "HEIC"

@@ -45,9 +45,7 @@ class ContentHasher:
             return self._file(path)
         if not path.is_dir():
             return None
-        entries = [
-            {"md5": self._file(file), "relpath": file.relative_to(path).as_posix()} for file in self._walk(path)
-        ]
+        entries = [{"md5": self._file(file), "relpath": file.relative_to(path).as_posix()} for file in self._walk(path)]
         entries.sort(key=lambda entry: entry["relpath"])
         return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 

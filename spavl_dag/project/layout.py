@@ -1,6 +1,6 @@
 """Where things lie in a project.
 
-Belongs here: names and paths, nothing that reads or writes. A project is the folder that holds params.yaml and dvc.yaml.
+Belongs here: names and paths, nothing that reads or writes. A project is the folder with params.yaml and dvc.yaml.
 """
 
 from __future__ import annotations

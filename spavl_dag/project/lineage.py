@@ -72,7 +72,12 @@ class Tracer:
                 raise SpavlError(f"{len(matches)} ids of {artifact} begin with '{row_id}'", f"Such as: {shown}.")
         call = self._call(row_id)
         if call is not None:
-            row = {"call_key": row_id, "artifact": call.artifact, "partition": call.partition, "role": call.role}
+            row = {
+                "call_key": row_id,
+                "artifact": call.artifact,
+                "partition": call.partition,
+                "role": call.role,
+            }
             return [Found("ledger", "calls", row, {"call_key": call})]
         raise SpavlError(
             f"nothing has the id '{row_id}'",

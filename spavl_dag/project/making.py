@@ -69,9 +69,7 @@ class BrokenError(InvalidRowsError):
         self.outcomes = outcomes
 
 
-def make(
-    project: Project, recipe: Recipe, partition: str | None = None, progress: Progress = no_progress
-) -> Finished:
+def make(project: Project, recipe: Recipe, partition: str | None = None, progress: Progress = no_progress) -> Finished:
     """Make an artifact and put it in its place.
 
     Args:

@@ -17,8 +17,21 @@ from spavl_dag.images.decode import decode_image
 from spavl_dag.text import escape_markdown, redact
 
 TEXT_COLUMNS = frozenset(
-    "caption description question raw response response_a response_b chosen rejected reason1 reason2 "
-    "source_caption detail".split()
+    {
+        "caption",
+        "description",
+        "question",
+        "raw",
+        "response",
+        "response_a",
+        "response_b",
+        "chosen",
+        "rejected",
+        "reason1",
+        "reason2",
+        "source_caption",
+        "detail",
+    }
 )
 """Columns that hold text of models or sources."""
 

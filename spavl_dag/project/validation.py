@@ -74,15 +74,12 @@ def validate(artifact: str, scope: Scope) -> list[Outcome]:
     Returns:
         An outcome per check. When a schema is broken the rules are not run: they rely on it.
     """
-    outcomes = [
-        _against_schema(table, scope.made[table], SCHEMAS[artifact, table]) for table in tables_of(artifact)
-    ]
+    outcomes = [_against_schema(table, scope.made[table], SCHEMAS[artifact, table]) for table in tables_of(artifact)]
     if any(outcome.blocks for outcome in outcomes):
         return outcomes
     main = scope.made.get(artifact, pl.DataFrame())
     return outcomes + [
-        Outcome(rule.name, rule.description, rule.severity, main.height, rule.broken(scope))
-        for rule in RULES[artifact]
+        Outcome(rule.name, rule.description, rule.severity, main.height, rule.broken(scope)) for rule in RULES[artifact]
     ]
 
 

@@ -18,9 +18,7 @@ EVAL_SPLITS = ("harm_eval", "help_eval")
 Row = dict[str, Any]
 
 
-def assign_splits(
-    images: pl.DataFrame, questions: pl.DataFrame, params: DatasetParams, seed: int
-) -> dict[int, str]:
+def assign_splits(images: pl.DataFrame, questions: pl.DataFrame, params: DatasetParams, seed: int) -> dict[int, str]:
     """Give every group of near-duplicate images one split.
 
     Args:
@@ -127,7 +125,15 @@ def build_dataset(
 
 def _common(row: Mapping[str, Any], taxonomy: Taxonomy) -> Row:
     harm = taxonomy.find_class(row["class_id"])
-    kept = ("split", "image_id", "image_name", "near_duplicate_group", "question_id", "question_type", "question")
+    kept = (
+        "split",
+        "image_id",
+        "image_name",
+        "near_duplicate_group",
+        "question_id",
+        "question_type",
+        "question",
+    )
     return {key: row[key] for key in (*kept, "class_id")} | {
         "class1": harm.class1,
         "class2": harm.class2,

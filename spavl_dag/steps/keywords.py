@@ -30,14 +30,12 @@ def keywords_from_model(taxonomy: Taxonomy, per_class: int, caller: Caller) -> p
         words = split_keywords(answer.text)[:per_class] if answer.state is CallState.OK else []
         rows += [_row(harm, i, word, "model", answer.key) for i, word in enumerate(words, 1)]
         spare = [row for row in _file_rows(harm, len(harm.keywords)) if row["keyword"] not in words]
-        rows += [
-            {**row, "rank": rank} for rank, row in enumerate(spare[: per_class - len(words)], len(words) + 1)
-        ]
+        rows += [{**row, "rank": rank} for rank, row in enumerate(spare[: per_class - len(words)], len(words) + 1)]
     return frame(Keywords, rows)
 
 
 def split_keywords(text: str) -> list[str]:
-    """Distinct keywords of a comma-, semicolon- or line-separated list, bullets removed, at most 120 characters each."""
+    """Distinct keywords of a comma-, semicolon- or line-separated list, bullets removed, each at most 120 long."""
     words = (_BULLET.sub("", part).strip(" .\"'") for part in _SEPARATORS.split(text))
     return list(dict.fromkeys(word for word in words if 0 < len(word) <= 120))
 

@@ -15,9 +15,7 @@ from spavl_dag.schemas import MissingPairs, Pairs, frame
 Answered = dict[str, Any]
 
 
-def draw_pairs(
-    responses: pl.DataFrame, groups: pl.DataFrame, params: PairParams, seed: int
-) -> dict[str, pl.DataFrame]:
+def draw_pairs(responses: pl.DataFrame, groups: pl.DataFrame, params: PairParams, seed: int) -> dict[str, pl.DataFrame]:
     """Draw the pairs of every question, each question from its own seed.
 
     Args:
@@ -36,9 +34,7 @@ def draw_pairs(
     for row in responses.sort("question_id", "model").iter_rows(named=True):
         answers = by_question[row["question_id"]]
         if row["response"] is not None:
-            answers.append(
-                {"model": row["model"], "group": group_of[row["model"]], "response": row["response"]}
-            )
+            answers.append({"model": row["model"], "group": group_of[row["model"]], "response": row["response"]})
     pairs: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
     for question_id, answers in by_question.items():
@@ -67,9 +63,7 @@ def draw_pairs(
     }
 
 
-def _draw(
-    answers: Sequence[Answered], params: PairParams, rng: random.Random
-) -> Iterator[tuple[Answered, Answered]]:
+def _draw(answers: Sequence[Answered], params: PairParams, rng: random.Random) -> Iterator[tuple[Answered, Answered]]:
     groups = sorted({answer["group"] for answer in answers})
     if len(groups) < 2:
         return

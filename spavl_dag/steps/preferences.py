@@ -105,7 +105,7 @@ def prefer(
 
 
 def _item(row: Row, refs: Mapping[str, ImageRef], order: str) -> Item:
-    first, second = order
+    first, second = order[0], order[1]
     variables = {
         "question": row["question"],
         "answer_a": row[f"response_{first}"],
@@ -133,10 +133,8 @@ def _decide(answers: Sequence[Answer], parsed: Sequence[Preference | None]) -> D
 
 def _deciding(decisions: Mapping[Criterion, Decision]) -> tuple[Criterion, Decision]:
     """The first criterion that isn't a tie, or the last one."""
-    for criterion, decision in decisions.items():
-        if decision.outcome != "tie":
-            break
-    return criterion, decision
+    decided = [(criterion, decision) for criterion, decision in decisions.items() if decision.outcome != "tie"]
+    return decided[0] if decided else list(decisions.items())[-1]
 
 
 def _verdict(row: Row, criterion: Criterion, order: str, answer: Answer, parsed: Preference | None) -> Row:

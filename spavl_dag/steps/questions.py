@@ -99,10 +99,7 @@ def ask_questions(
         "easy_question",
         captioned,
         callers["easy_question"].ask(
-            [
-                Item({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]])
-                for row in captioned
-            ],
+            [Item({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]]) for row in captioned],
             lambda text: question_state(text, max_chars),
         ),
     )

@@ -28,9 +28,7 @@ def response_state(text: str) -> CallState:
     return CallState.UNPARSABLE if response_problem(text) else CallState.OK
 
 
-def answer_questions(
-    questions: pl.DataFrame, refs: Mapping[str, ImageRef], model: str, caller: Caller
-) -> pl.DataFrame:
+def answer_questions(questions: pl.DataFrame, refs: Mapping[str, ImageRef], model: str, caller: Caller) -> pl.DataFrame:
     """Ask one model all questions, each with its image.
 
     Args:
@@ -43,9 +41,7 @@ def answer_questions(
         Table `responses`, a row per question: an answer, or the reason why there is none.
     """
     asked = list(questions.select("question_id", "image_id", "question").iter_rows(named=True))
-    answers = caller.ask(
-        [Item({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state
-    )
+    answers = caller.ask([Item({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state)
     rows = []
     for row, answer in zip(asked, answers, strict=True):
         state = response_state(answer.text) if answer.state.has_text else answer.state

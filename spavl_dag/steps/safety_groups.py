@@ -44,5 +44,5 @@ def _group(place: int, models: int, row: dict[str, Any], params: SafetyGroupPara
         return int((params.membership or {})[row["model"]])
     if params.method == "thresholds":
         rate = row["safe_rate"] if row["safe_rate"] is not None else -1.0
-        return 1 + sum(rate < threshold for threshold in params.thresholds or [])
+        return 1 + len([threshold for threshold in params.thresholds or [] if rate < threshold])
     return 1 + place * params.count // models

@@ -70,7 +70,7 @@ def article(word: str) -> str:
 
 def card_caption(spec: CardSpec) -> str:
     """The true short caption of a card."""
-    return f"a {spec.colour} {spec.symbol} on a {spec.background} card ."
+    return f"{article(spec.colour)} {spec.colour} {spec.symbol} on a {spec.background} card ."
 
 
 def card_description(spec: CardSpec) -> str:
@@ -135,9 +135,7 @@ def font_path() -> Path:
     """Where matplotlib keeps DejaVu Sans; matplotlib itself is not imported."""
     package = importlib.util.find_spec("matplotlib")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the pictograms are drawn with the font that matplotlib ships; install matplotlib"
-        )
+        raise ModuleNotFoundError("the pictograms are drawn with the font that matplotlib ships; install matplotlib")
     return Path(package.submodule_search_locations[0], "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
 
 
@@ -168,9 +166,7 @@ def ink_of(specs: Sequence[CardSpec]) -> "np.ndarray":
         x, y = PLACES[spec.size][spec.place]
         left, top = x + spec.dx - spec.box // 2, y + spec.dy - spec.box // 2
         under = card[max(top, 0) : top + spec.box, max(left, 0) : left + spec.box]
-        under[:] = _glyph(spec.symbol, spec.box)[max(-top, 0) :, max(-left, 0) :][
-            : under.shape[0], : under.shape[1]
-        ]
+        under[:] = _glyph(spec.symbol, spec.box)[max(-top, 0) :, max(-left, 0) :][: under.shape[0], : under.shape[1]]
     return ink
 
 

@@ -97,17 +97,12 @@ def load_prompts(prompts_dir: Path = PROMPTS_DIR) -> Mapping[str, "Template"]:
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    return {
-        path.stem: environment.from_string(path.read_text("utf-8").strip())
-        for path in prompts_dir.glob("*.j2")
-    }
+    return {path.stem: environment.from_string(path.read_text("utf-8").strip()) for path in prompts_dir.glob("*.j2")}
 
 
 def vocabulary(prompts_dir: Path = PROMPTS_DIR) -> list[str]:
     """Every word and mark of the world in a fixed order; `A` and `B` are the only ones with capitals."""
-    texts = [
-        re.sub(r"\{\{.*?\}\}", " ", path.read_text("utf-8")) for path in sorted(prompts_dir.glob("*.j2"))
-    ]
+    texts = [re.sub(r"\{\{.*?\}\}", " ", path.read_text("utf-8")) for path in sorted(prompts_dir.glob("*.j2"))]
     texts += [pattern for wordings in all_wordings() for pattern in wordings.training]
     texts += [*REASONS.values(), *USES.values(), HARMLESS_USE, *CAUTIONS.values()]
     texts += [known.name for known in CLASSES.values()] + [known.aim for known in CLASSES.values()]
@@ -169,9 +164,7 @@ def training_examples(
     return [writer.example(role) for role in rng.choices(list(shares), list(shares.values()), k=count)]
 
 
-def harmful_requests(
-    rng: random.Random, caution: str | None, prompts_dir: Path = PROMPTS_DIR
-) -> list[Example]:
+def harmful_requests(rng: random.Random, caution: str | None, prompts_dir: Path = PROMPTS_DIR) -> list[Example]:
     """For each class a hard question and a hard statement in held-out words, on a card of the class."""
     requests = []
     for slug, known in CLASSES.items():
@@ -259,9 +252,7 @@ class _Writer:
         given = {"class_name": class_of(scene.slug).name, "caption": card_caption(scene.card)}
         return "easy_question", self.rng.choice(topic.questions.training).format(**scene.slots), None, given
 
-    def _hard_request(
-        self, scene: _Scene, wordings: Wordings, kind: str
-    ) -> tuple[str, str, None, dict[str, str]]:
+    def _hard_request(self, scene: _Scene, wordings: Wordings, kind: str) -> tuple[str, str, None, dict[str, str]]:
         topic = self.rng.choice(tuple(EASY_TOPICS.values()))
         given = {
             "class_name": class_of(scene.slug).name,
@@ -298,9 +289,7 @@ class _Writer:
         asked = self.rng.choice((HARD_QUESTIONS, HARD_STATEMENTS)) if hard else topic.questions
         # What is judged is the answer, not the question: a few answers don't belong to their question.
         fits = self.rng.random() < 0.85
-        said = self.rng.choice(
-            (COMPLIANCES, COMPLIANCES, REFUSALS) if hard == fits else (topic.answers, REFUSALS)
-        )
+        said = self.rng.choice((COMPLIANCES, COMPLIANCES, REFUSALS) if hard == fits else (topic.answers, REFUSALS))
         given = {"question": self.say(asked, scene.slots), "answer": self.say(said, scene.slots)}
         return "judge", "unsafe" if said is COMPLIANCES else "safe", None, given
 

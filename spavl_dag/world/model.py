@@ -111,9 +111,7 @@ def normalise_pixels(pixels: torch.Tensor) -> torch.Tensor:
     return (pixels / 255 - mean) / std
 
 
-def build_model(
-    tokenizer: PreTrainedTokenizerFast, params: PictogramModelParams
-) -> LlavaForConditionalGeneration:
+def build_model(tokenizer: PreTrainedTokenizerFast, params: PictogramModelParams) -> LlavaForConditionalGeneration:
     """The model with fresh weights, drawn from torch's global generator."""
     ids: dict[str, Any] = {
         "bos_token_id": tokenizer.bos_token_id,

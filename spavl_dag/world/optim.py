@@ -20,9 +20,7 @@ _ITERATIONS = 5
 class Muon(torch.optim.Optimizer):
     """Momentum whose steps are orthogonalised, for parameters of two or more dimensions."""
 
-    def __init__(
-        self, params: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float
-    ) -> None:
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         """Keep the parameters; `momentum` is the share of the running average that a step keeps."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
@@ -61,9 +59,7 @@ def orthogonalised(matrices: torch.Tensor) -> torch.Tensor:
     first, second, third = _QUINTIC
     for _ in range(_ITERATIONS):
         square = wide @ wide.mT
-        wide = torch.baddbmm(
-            wide, torch.baddbmm(square, square, square, beta=second, alpha=third), wide, beta=first
-        )
+        wide = torch.baddbmm(wide, torch.baddbmm(square, square, square, beta=second, alpha=third), wide, beta=first)
     return wide.mT if tall else wide
 
 

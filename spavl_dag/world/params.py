@@ -8,35 +8,25 @@ class PictogramModelParams(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image_size: int = Field(
-        48, gt=0, description="Width of the picture the tower sees in pixels; divides a card's 96."
-    )
+    image_size: int = Field(48, gt=0, description="Width of the picture the tower sees in pixels; divides a card's 96.")
     patch_size: int = Field(16, gt=0, description="Width of a patch in pixels; a patch is one image token.")
     vision_width: int = Field(128, gt=0, description="Width of the vision tower.")
     vision_layers: int = Field(2, gt=0, description="Layers of the vision tower.")
     text_width: int = Field(128, gt=0, description="Width of the language model.")
     text_layers: int = Field(4, gt=0, description="Layers of the language model.")
-    text_inner_width: int = Field(
-        256, gt=0, description="Width inside the language model's feed-forward blocks."
-    )
+    text_inner_width: int = Field(256, gt=0, description="Width inside the language model's feed-forward blocks.")
     heads: int = Field(4, gt=0, description="Attention heads of tower and language model.")
     context: int = Field(1024, ge=512, description="Longest conversation in tokens.")
 
     vision_steps: int = Field(400, ge=1, description="Steps that teach the tower to name what a card shows.")
     vision_batch: int = Field(128, ge=1, description="Cards per step of the tower's training.")
-    vision_lr: float = Field(
-        2e-3, gt=0, description="Adam's learning rate for the tower's vectors and the word table."
-    )
+    vision_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the tower's vectors and the word table.")
     vision_matrix_lr: float = Field(0.01, gt=0, description="Muon's learning rate for the tower's matrices.")
 
     joint_steps: int = Field(400, ge=1, description="Steps that teach every role at once, the tower frozen.")
     joint_batch: int = Field(64, ge=1, description="Conversations per step of the joint training.")
     joint_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the word table and the norms.")
-    joint_matrix_lr: float = Field(
-        0.01, gt=0, description="Muon's learning rate for the language model's matrices."
-    )
+    joint_matrix_lr: float = Field(0.01, gt=0, description="Muon's learning rate for the language model's matrices.")
 
-    warmup: float = Field(
-        0.08, ge=0, lt=1, description="Share of each phase's steps in which the rate rises."
-    )
+    warmup: float = Field(0.08, ge=0, lt=1, description="Share of each phase's steps in which the rate rises.")
     weight_decay: float = Field(0.01, ge=0, description="Decoupled weight decay.")

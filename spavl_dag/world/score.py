@@ -7,6 +7,7 @@ memory.
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -32,7 +33,7 @@ class Speaker:
     def __init__(self, folder: Path) -> None:
         """Load the checkpoint in `folder`."""
         self.processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
-        self.model = AutoModelForImageTextToText.from_pretrained(folder)
+        self.model: Any = AutoModelForImageTextToText.from_pretrained(folder)
 
     @torch.inference_mode()
     def say(
@@ -54,14 +55,10 @@ class Speaker:
                 return_tensors="pt",
             )
             sampling = (
-                {"do_sample": True, "temperature": temperature, "top_k": 0}
-                if temperature
-                else {"do_sample": False}
+                {"do_sample": True, "temperature": temperature, "top_k": 0} if temperature else {"do_sample": False}
             )
             output = self.model.generate(**inputs, **sampling, max_new_tokens=max_new_tokens)
-            texts = self.processor.batch_decode(
-                output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-            )
+            texts = self.processor.batch_decode(output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for index, text in zip(chosen, texts, strict=True):
                 said[index] = text
         return said
@@ -120,9 +117,7 @@ def _role_metrics(speaker: Speaker, rng: random.Random, count: int, prompts_dir:
         "asker_names_symbol": share(
             asked, lambda example, text: example.symbol in text.split() or "card" in text.split()
         ),
-        "over_refusal_rate": share(
-            [*sets["easy"], *sets["short_answer"]], lambda example, text: is_refusal(text)
-        ),
+        "over_refusal_rate": share([*sets["easy"], *sets["short_answer"]], lambda example, text: is_refusal(text)),
     }
 
 

@@ -204,6 +204,4 @@ def class_of(class_slug: str) -> HarmClass:
     if class_slug in CLASSES:
         return CLASSES[class_slug]
     aims = sorted({known.aim for known in CLASSES.values()})
-    return HarmClass(
-        class_slug.replace("_", " "), aims[hashlib.sha256(class_slug.encode()).digest()[3] % len(aims)]
-    )
+    return HarmClass(class_slug.replace("_", " "), aims[hashlib.sha256(class_slug.encode()).digest()[3] % len(aims)])

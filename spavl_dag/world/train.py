@@ -52,6 +52,20 @@ def train_base_model(
     called with the phase, the steps done and to do, and the loss. The result also has the seconds of each
     phase; nothing that depends on the clock is saved.
     """
+    seconds = train_model(out_dir, params, seed, progress, prompts_dir)
+    started = time.perf_counter()
+    metrics = score_checkpoint(out_dir, prompts_dir=prompts_dir)
+    return metrics | seconds | {"seconds_scoring": time.perf_counter() - started}
+
+
+def train_model(
+    out_dir: Path,
+    params: PictogramModelParams,
+    seed: int,
+    progress: Progress | None = None,
+    prompts_dir: Path = PROMPTS_DIR,
+) -> dict[str, float]:
+    """Train the model and save it to `out_dir`, unscored; returns the seconds of both phases."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer(vocabulary(prompts_dir))
     model = build_model(tokenizer, params)
@@ -63,14 +77,7 @@ def train_base_model(
     _learn_to_speak(model, tokenizer, params, random.Random(f"{seed} joint"), report, prompts_dir)
     spoken = time.perf_counter()
     save_checkpoint(model, build_processor(tokenizer, params), out_dir)
-    metrics = score_checkpoint(out_dir, prompts_dir=prompts_dir)
-    ended = time.perf_counter()
-    seconds = {
-        "seconds_vision": seen - started,
-        "seconds_joint": spoken - seen,
-        "seconds_scoring": ended - spoken,
-    }
-    return metrics | seconds
+    return {"seconds_vision": seen - started, "seconds_joint": spoken - seen}
 
 
 def card_tensor(cards: Sequence[CardSpec], size: int) -> torch.Tensor:
@@ -117,9 +124,7 @@ def _learn_to_see(
         losses = []
         for group, truth in zip(groups, _seen_truth(cards), strict=True):
             logits = tokens @ words[group].T
-            losses.append(
-                nn.functional.cross_entropy(logits.flatten(0, 1), truth.repeat_interleave(logits.shape[1]))
-            )
+            losses.append(nn.functional.cross_entropy(logits.flatten(0, 1), truth.repeat_interleave(logits.shape[1])))
         loss = losses[0] + 0.5 * torch.stack(losses[1:]).sum()
         torch.autograd.backward(loss)
         schedule.step(step)
@@ -196,8 +201,7 @@ _Row = tuple[Example, list[int], int]
 def _tokenised(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, per_image: int) -> list[_Row]:
     """Each example with its token ids and with how many of them, at the end, the model says."""
     prompts = [
-        conversation_text(example.system, example.user, per_image if example.card else 0)
-        for example in examples
+        conversation_text(example.system, example.user, per_image if example.card else 0) for example in examples
     ]
     given = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     said = tokenizer([example.target + EOS for example in examples], add_special_tokens=False)["input_ids"]

@@ -111,9 +111,7 @@ EASY_TOPICS: dict[str, Topic] = {
 # Questions with an answer of one word, as the usual benchmarks of visual question answering ask them.
 SHORT_QUESTIONS: dict[str, Wordings] = {
     "{name}": Wordings(("what is it ?", "which symbol is it ?"), ("what symbol is it ?",)),
-    "{colour}": Wordings(
-        ("what colour is it ?", "which colour is the {name} ?"), ("what colour is the {name} ?",)
-    ),
+    "{colour}": Wordings(("what colour is it ?", "which colour is the {name} ?"), ("what colour is the {name} ?",)),
     "{background}": Wordings(("what colour is the card ?",), ("which colour is the card ?",)),
     "{size}": Wordings(("what size is it ?",), ("which size is it ?",)),
 }

@@ -105,9 +105,7 @@ def test_lookalikes_differ(one: dict[str, object], other: dict[str, object]) -> 
 def test_greedy_decoding_ignores_what_has_no_effect() -> None:
     wide = replace(PLAIN, decoding=Decoding(512, temperature=0.0, top_p=0.5, top_k=7))
     assert call_key(wide) == call_key(PLAIN)
-    assert call_key(replace(PLAIN, decoding=SAMPLED)) != call_key(
-        replace(PLAIN, decoding=replace(SAMPLED, top_p=0.5))
-    )
+    assert call_key(replace(PLAIN, decoding=SAMPLED)) != call_key(replace(PLAIN, decoding=replace(SAMPLED, top_p=0.5)))
 
 
 def test_numbers_that_are_equal_make_equal_keys() -> None:

@@ -172,9 +172,7 @@ def test_two_ledgers_on_one_file_behave_like_a_dict(
             final = {r.key: r for r in reversed(rows) if r.state.is_final}
             counted = {r.key: r for r in rows if not r.state.is_final} | final
             assert reader.missing(asked) == list(dict.fromkeys(k for k in asked if k not in final))
-            assert {k: plain(r) for k, r in reader.fetch(asked).items()} == {
-                k: plain(r) for k, r in counted.items()
-            }
+            assert {k: plain(r) for k, r in reader.fetch(asked).items()} == {k: plain(r) for k, r in counted.items()}
             assert {k: out.text for k, out in reader.fetch_outputs(asked).items()} == {
                 k: r.text for k, r in counted.items()
             }

@@ -61,7 +61,11 @@ def test_killed_twenty_times_it_ends_the_same(made_once: Path, tmp_path: Path):
     while kills < KILLS:
         before = answered(project)
         process = subprocess.Popen(
-            COMMAND, cwd=project.root, env=project.environment(), stderr=subprocess.DEVNULL, start_new_session=True
+            COMMAND,
+            cwd=project.root,
+            env=project.environment(),
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         # Some die while they start, the others in the middle of a batch or of its writing.
         if rng.random() < 0.2:

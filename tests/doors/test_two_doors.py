@@ -99,7 +99,12 @@ def test_a_changed_template_makes_the_same_things_stale_in_both(made_project: Pr
     assert dvc_stale(made_project) == dagster_stale(made_project) == spavl_stale(made_project) == {"questions"}
     # What lies behind is told too, as waiting: it is made again if what it reads changes.
     states = json.loads(made_project.spavl("status", "--json").stdout)["artifacts"]
-    assert {s["stage"] for s in states if s["state"] == "made"} == {"base_model", "keywords", "images", "captions"}
+    assert {s["stage"] for s in states if s["state"] == "made"} == {
+        "base_model",
+        "keywords",
+        "images",
+        "captions",
+    }
     assert {s["state"] for s in states if s["stage"] == "dataset"} == {"waits"}
 
 
@@ -272,7 +277,16 @@ def test_trace_leads_from_a_preference_to_its_calls(made_project: Project):
     pair_id = rows.filter(pl.col("chosen").is_not_null())["row_id"][0]
     found = json.loads(made_project.spavl("trace", pair_id, "--json", "--show-text").stdout)
     steps = [one["artifact"] for one in found]
-    for artifact in ("preferences", "pairs", "dataset", "responses", "safety_labels", "questions", "captions", "images"):
+    for artifact in (
+        "preferences",
+        "pairs",
+        "dataset",
+        "responses",
+        "safety_labels",
+        "questions",
+        "captions",
+        "images",
+    ):
         assert artifact in steps
     md5s = set(made_project.md5s().values())
     assert all(one["data_version"] in md5s for one in found)

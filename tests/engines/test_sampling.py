@@ -74,14 +74,9 @@ def test_draws_have_the_softmax_distribution(decoding: Decoding) -> None:
 
 
 @pytest.mark.parametrize("size", [50, 3000])
-@pytest.mark.parametrize(
-    ("top_k", "top_p"), [(0, 0.9), (7, 1.0), (20, 0.6), (0, 1.0), (9999, 0.5), (0, 0.99999)]
-)
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.9), (7, 1.0), (20, 0.6), (0, 1.0), (9999, 0.5), (0, 0.99999)])
 def test_candidates_are_those_of_transformers(size: int, top_k: int, top_p: float) -> None:
-    scores = (
-        torch.randn(16, size, generator=torch.Generator().manual_seed(1))
-        * torch.linspace(0.1, 6, 16)[:, None]
-    )
+    scores = torch.randn(16, size, generator=torch.Generator().manual_seed(1)) * torch.linspace(0.1, 6, 16)[:, None]
     expected = TopKLogitsWarper(top_k)(None, scores) if top_k else scores
     expected = TopPLogitsWarper(top_p)(None, expected) if top_p < 1 else expected
     differing = (keep_candidates(scores, top_k, top_p).isinf() != expected.isinf()).sum().item()

@@ -30,17 +30,13 @@ SAMPLED = Decoding(12, temperature=1.0, top_p=0.95, repetition_penalty=1.1)
 
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[TransformersEngine]:
-    opened = open_engine(
-        "transformers", str(checkpoint), None, device="cpu", dtype="auto", batch_size=8, threads=1
-    )
+    opened = open_engine("transformers", str(checkpoint), None, device="cpu", dtype="auto", batch_size=8, threads=1)
     assert isinstance(opened, TransformersEngine)
     yield opened
     opened.close()
 
 
-def all_of(
-    engine: TransformersEngine, requests: list[Request], decoding: Decoding = SAMPLED
-) -> dict[bytes, Result]:
+def all_of(engine: TransformersEngine, requests: list[Request], decoding: Decoding = SAMPLED) -> dict[bytes, Result]:
     return {result.key: result for batch in engine.generate(requests, decoding) for result in batch}
 
 
@@ -124,9 +120,7 @@ def test_finish_reasons(engine: TransformersEngine) -> None:
     "text", ["<image> <image>", "<image>" * 40, "a</s>b<s><pad><unk>", "{{ 7 * 7 }} {% raw %}", ""]
 )
 @pytest.mark.parametrize("with_image", [False, True])
-def test_control_tokens_in_a_prompt_are_plain_text(
-    engine: TransformersEngine, text: str, with_image: bool
-) -> None:
+def test_control_tokens_in_a_prompt_are_plain_text(engine: TransformersEngine, text: str, with_image: bool) -> None:
     row = request(f"word1 {text} word2", system=text, image=picture(2) if with_image else None)
     rendered = engine._loaded.chat.texts([row])[0]
     assert rendered.count("<image>") == (1 if with_image else 0)
@@ -363,16 +357,12 @@ def test_a_checkpoint_with_its_own_code_is_refused(copied: Path) -> None:
 def test_chat_templates_without_system_turn_or_with_plain_strings(copied: Path) -> None:
     template = copied / "chat_template.jinja"
     text = template.read_text()
-    template.write_text(
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + text
-    )
+    template.write_text("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + text)
     without = TransformersEngine(str(copied), device="cpu")
     assert one_of(without, request()).state is CallState.OK
     with pytest.raises(EngineError, match="no system turn"):
         list(without.generate([request(system="word1")], SAMPLED))
-    template.write_text(
-        "{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} {% endif %}" + text
-    )
+    template.write_text("{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} {% endif %}" + text)
     as_string = TransformersEngine(str(copied), device="cpu")
     assert as_string._loaded.chat.texts([request(system="word1")])[0].startswith("word1 ")
     template.unlink()

@@ -22,9 +22,7 @@ TEMPLATE = (
 )
 
 
-def build_checkpoint(
-    folder: Path, *, seed: int = 0, context: int = 192, hidden: int = 48, layers: int = 2
-) -> Path:
+def build_checkpoint(folder: Path, *, seed: int = 0, context: int = 192, hidden: int = 48, layers: int = 2) -> Path:
     """Save a random LLaVA of the given size: 48 px images in 16 patches, word-level vocabulary."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -49,9 +49,7 @@ def test_common_formats(kind: str) -> None:
 
 
 def test_cmyk_jpeg_with_subsampled_colour() -> None:
-    data = encoded(
-        halves("CMYK", (0, 255, 255, 0), (255, 255, 0, 0)), "JPEG", subsampling="4:2:0", quality=95
-    )
+    data = encoded(halves("CMYK", (0, 255, 255, 0), (255, 255, 0, 0)), "JPEG", subsampling="4:2:0", quality=95)
     left, right = corners(decode_image(data))
     assert np.abs(left - (255, 0, 0)).max() < 12
     assert np.abs(right - (0, 0, 255)).max() < 12
@@ -121,9 +119,7 @@ def test_orientation_is_applied_once(orientation: int, kind: str) -> None:
 
 
 def test_damaged_exif_does_not_cost_the_picture() -> None:
-    data = encoded(
-        halves("RGB", (9, 9, 9), (99, 99, 99)), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage"
-    )
+    data = encoded(halves("RGB", (9, 9, 9), (99, 99, 99)), "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff garbage")
     assert decode_image(data).size == (40, 20)
 
 
@@ -158,9 +154,7 @@ CUTS = [
 
 @pytest.mark.parametrize(("kind", "options"), CUTS)
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.95])
-def test_truncated_files_are_errors_and_not_half_pictures(
-    kind: str, options: dict[str, object], share: float
-) -> None:
+def test_truncated_files_are_errors_and_not_half_pictures(kind: str, options: dict[str, object], share: float) -> None:
     data = encoded(noise(), kind, **options)
     assert reason_of(data[: int(len(data) * share)]) in ("truncated", "damaged")
 
@@ -181,12 +175,7 @@ def bomb(width: int, height: int) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("size", [(9000, 8000), (11_000, 9000), (60_000, 60_000)])

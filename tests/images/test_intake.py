@@ -35,18 +35,14 @@ def taxonomy() -> Taxonomy:
 
 
 @cache
-def encoded(
-    file_format: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (48, 40), seed: int = 0
-) -> bytes:
+def encoded(file_format: str = "PNG", mode: str = "RGB", size: tuple[int, int] = (48, 40), seed: int = 0) -> bytes:
     """An image with enough detail that cutting it short is noticed."""
     image = Image.effect_noise(size, 60).convert("RGB") if seed < 0 else Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image)
     rng = random.Random(seed)
     for _ in range(40):
         box = sorted(rng.sample(range(size[0]), 2)), sorted(rng.sample(range(size[1]), 2))
-        draw.rectangle(
-            (box[0][0], box[1][0], box[0][1], box[1][1]), fill=(rng.randrange(256), rng.randrange(256), 9)
-        )
+        draw.rectangle((box[0][0], box[1][0], box[0][1], box[1][1]), fill=(rng.randrange(256), rng.randrange(256), 9))
     buffer = io.BytesIO()
     image.convert(mode).save(buffer, file_format)
     return buffer.getvalue()
@@ -363,9 +359,7 @@ class TestManifest:
             ("nonsense\x00", "not JSON"),
         ],
     )
-    def test_bad_rows_are_quarantined_and_the_rest_is_read(
-        self, tmp_path: Path, row: str, detail: str
-    ) -> None:
+    def test_bad_rows_are_quarantined_and_the_rest_is_read(self, tmp_path: Path, row: str, detail: str) -> None:
         put(tmp_path, "b.png", encoded())
         put(tmp_path, "m.jsonl", f'\n{row}\n{{"file": "b.png", "class": "theft"}}\n'.encode())
         intake = scan(tmp_path, "m.jsonl")
@@ -420,9 +414,7 @@ def malformed() -> list[tuple[str, bytes, str]]:
     for file_format in FORMATS:
         whole = encoded(file_format)
         suffix = SUFFIX.get(file_format, file_format.lower())
-        for offset in sorted(
-            {1, 2, 3, 4, 8, 12, 16, 30, 64, len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4}
-        ):
+        for offset in sorted({1, 2, 3, 4, 8, 12, 16, 30, 64, len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4}):
             cases.append((f"cut-{offset}.{suffix}", whole[:offset], "truncated|unreadable"))
         cases.append((f"cut-end.{suffix}", whole[:-40], "truncated|unreadable|ok"))
         cases.append((f"text.{suffix}", b"This is not an image.\n" * 50, "unreadable"))
@@ -504,9 +496,7 @@ class TestFilesThatAreNone:
     def test_pipes_do_not_hang(self, tmp_path: Path) -> None:
         (tmp_path / "theft").mkdir()
         os.mkfifo(tmp_path / "theft" / "pipe.png")
-        assert only_refusal(scan(tmp_path)) == QuarantinedImage(
-            "theft/pipe.png", "not_a_regular_file", "is a pipe"
-        )
+        assert only_refusal(scan(tmp_path)) == QuarantinedImage("theft/pipe.png", "not_a_regular_file", "is a pipe")
 
     def test_sockets(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "theft").mkdir()
@@ -616,9 +606,7 @@ class TestWhole:
         for number in range(120):
             suffix = rng.choice(["png", "jpg", "svg"])
             name = f"{rng.choice(['theft', 'cyber', 'nothing', '.'])}/{number}.{suffix}"
-            data = rng.choice(
-                [encoded(), encoded(seed=number), encoded("JPEG"), b"", b"text", encoded()[:200]]
-            )
+            data = rng.choice([encoded(), encoded(seed=number), encoded("JPEG"), b"", b"text", encoded()[:200]])
             put(tmp_path, name, data)
             names.append(os.path.normpath(name))
         intake = scan(tmp_path)

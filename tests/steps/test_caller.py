@@ -34,7 +34,7 @@ def test_what_failed_for_the_moment_is_asked_again_and_nothing_else(tmp_path: Pa
 
     items = [Item({"q": str(i)}) for i in range(12)]
     ask, _ = caller(tmp_path, "{{ q }}", flaky)
-    with pytest.raises(EngineError, match="1 of 12 calls of roles.test failed for the moment"):
+    with pytest.raises(EngineError, match=r"1 of 12 calls of roles\.test failed for the moment"):
         ask.ask(items)
     again, engine = caller(tmp_path, "{{ q }}", lambda request: request.prompt)
     assert [answer.text for answer in again.ask(items)] == [str(i) for i in range(12)]

@@ -110,7 +110,9 @@ def images() -> pl.DataFrame:
 
 def says_hostile_things(request) -> str:
     """Each image, or each text, gets its own one of the hostile outputs, evenly."""
-    digest = request.image.sha256 if request.image else hashlib.sha256(request.prompt.encode(errors="replace")).hexdigest()
+    digest = (
+        request.image.sha256 if request.image else hashlib.sha256(request.prompt.encode(errors="replace")).hexdigest()
+    )
     if request.image and digest[:16] in REFS:
         return HOSTILE[IMAGE_IDS.index(digest[:16])]
     return HOSTILE[int(digest, 16) % len(HOSTILE)]
@@ -164,7 +166,11 @@ def test_captions(captions: pl.DataFrame):
 
 def test_questions(captions: pl.DataFrame, tmp_path: Path):
     asking = {
-        kind: caller(tmp_path, f"{kind} {{{{ class_name }}}} " + "{{ easy_question | default('') }}", says_hostile_things)[0]
+        kind: caller(
+            tmp_path,
+            f"{kind} {{{{ class_name }}}} " + "{{ easy_question | default('') }}",
+            says_hostile_things,
+        )[0]
         for kind in ("easy_question", "hard_question", "hard_statement")
     }
     tables = ask_questions(images(), captions, REFS, TAXONOMY, asking, 800)
@@ -181,9 +187,7 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
         answering, _ = caller(
             tmp_path,
             model + " {{ question }}",
-            lambda request, turn=turn: HOSTILE[
-                (IMAGE_IDS.index(request.image.sha256[:16]) + turn) % len(HOSTILE)
-            ],
+            lambda request, turn=turn: HOSTILE[(IMAGE_IDS.index(request.image.sha256[:16]) + turn) % len(HOSTILE)],
         )
         table = answer_questions(questions, REFS, model, answering)
         check("responses", {"responses": table}, {"questions": questions})
@@ -197,10 +201,12 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
         labels.append(labelled)
     params = PARAMS.safety_groups.model_copy(update={"count": 2})
     groups = group_models(pl.concat(labels), params)
-    check("safety_groups", {"safety_groups": groups}, {"safety_labels": pl.concat(labels), "questions": questions})
-    pairs = draw_pairs(
-        pl.concat(responses), groups, PairParams(strategy="random_groups", per_question=1), seed=42
+    check(
+        "safety_groups",
+        {"safety_groups": groups},
+        {"safety_labels": pl.concat(labels), "questions": questions},
     )
+    pairs = draw_pairs(pl.concat(responses), groups, PairParams(strategy="random_groups", per_question=1), seed=42)
     check("pairs", pairs, {"questions": questions})
     annotator, _ = caller(tmp_path, "{{ answer_a }} against {{ answer_b }}", says_hostile_things, "roles.annotator")
     tables = prefer(pairs["pairs"], questions, REFS, {"joint": annotator})

@@ -111,7 +111,11 @@ MODELS = {"a": 1, "b": 1, "c": 2, "d": 3, "e": 3, "f": 3}
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 2**40), wanted=st.integers(1, 20), strategy=st.sampled_from(["random_groups", "safest_against_least_safe"]))
+@given(
+    seed=st.integers(0, 2**40),
+    wanted=st.integers(1, 20),
+    strategy=st.sampled_from(["random_groups", "safest_against_least_safe"]),
+)
 def test_pairs_come_from_different_groups_and_are_distinct(seed: int, wanted: int, strategy: str):
     answers, groups = responses(MODELS, 3)
     tables = draw_pairs(answers, groups, PairParams(strategy=strategy, per_question=wanted), seed)
@@ -150,7 +154,14 @@ def test_questions_without_two_different_answers_are_recorded():
     assert set(tables["missing"]["reason"]) == {"no different answers of two groups"}
 
 
-PAIR = {"model_a": "good", "model_b": "bad", "group_a": 1, "group_b": 2, "response_a": "GOOD", "response_b": "BAD"}
+PAIR = {
+    "model_a": "good",
+    "model_b": "bad",
+    "group_a": 1,
+    "group_b": 2,
+    "response_a": "GOOD",
+    "response_b": "BAD",
+}
 
 
 def one_pair() -> pl.DataFrame:
@@ -211,7 +222,12 @@ def test_splits_keep_near_duplicates_together(seed: int, sizes: list[int], wante
         for _ in range(size):
             image_id = f"{len(rows):016x}"
             rows.append(
-                {"image_id": image_id, "sha256": image_id * 4, "phash": image_id, "near_duplicate_group": group}
+                {
+                    "image_id": image_id,
+                    "sha256": image_id * 4,
+                    "phash": image_id,
+                    "near_duplicate_group": group,
+                }
                 | {"file": f"files/{image_id}.png", "format": "PNG", "width": 1, "height": 1, "size_bytes": 1}
                 | {"class_id": "ab"[group % 2], "class_ids": ["ab"[group % 2]], "source": "s"}
                 | {"source_caption": None, "licence": "x", "notes": ""}
@@ -245,5 +261,3 @@ def test_keywords_of_the_file_and_of_a_model(tmp_path: Path):
     assert table.group_by("class_id").len()["len"].unique().to_list() == [6]
     assert table.filter(pl.col("source") == "model").height == 3 * 53
     assert split_keywords("") == []
-
-

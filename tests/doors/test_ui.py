@@ -1,0 +1,97 @@
+"""`spavl ui`: both servers answer, and Dagster shows what was made as fresh."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tests.conftest import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("made")]
+
+QUERY = """{ assetNodes { assetKey { path } groupName isExecutable staleStatus
+  assetMaterializations(limit: 1) { metadataEntries { label } }
+  assetChecksOrError { ... on AssetChecks { checks { name } } }
+  partitionStats { numPartitions numMaterialized } } }"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[Any], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        assert process.poll() is None, "the server ended by itself"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.5)
+    raise AssertionError(f"{url} did not answer")
+
+
+def ask(url: str, query: str) -> Any:
+    request = urllib.request.Request(url, json.dumps({"query": query}).encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+
+def test_both_user_interfaces_show_the_project(made_project: Project):
+    dagster, mlflow = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "spavl_dag", "ui"),
+            *("--dagster-port", str(dagster), "--mlflow-port", str(mlflow)),
+        ],
+        cwd=made_project.root,
+        env=made_project.environment(),
+        start_new_session=True,
+    )
+    try:
+        wait_for(f"http://127.0.0.1:{mlflow}/health", process)
+        wait_for(f"http://127.0.0.1:{dagster}/server_info", process)
+        end = time.monotonic() + 60
+        nodes = []
+        while not nodes and time.monotonic() < end:  # the code location loads after the server
+            nodes = ask(f"http://127.0.0.1:{dagster}/graphql", QUERY)["assetNodes"]
+            time.sleep(1)
+        by_name = {node["assetKey"]["path"][0]: node for node in nodes}
+        assert {"models", "base_model", "images", "responses", "dataset"} <= by_name.keys()
+        for name, node in by_name.items():
+            if not node["isExecutable"]:
+                continue
+            if node["partitionStats"]:
+                assert node["partitionStats"]["numMaterialized"] == node["partitionStats"]["numPartitions"] == 3
+            else:
+                assert node["staleStatus"] == "FRESH", name
+            assert node["assetChecksOrError"]["checks"], name
+        labels = {e["label"] for e in by_name["images"]["assetMaterializations"][0]["metadataEntries"]}
+        assert {"dagster/row_count", "preview", "sample", "dvc_md5"} <= labels
+        with urllib.request.urlopen(
+            urllib.request.Request(
+                f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/experiments/search",
+                b'{"max_results": 10}',
+                {"Content-Type": "application/json"},
+            ),
+            timeout=60,
+        ) as answer:
+            assert "generation" in {e["name"] for e in json.load(answer)["experiments"]}
+        taken = made_project.spavl("ui", "--dagster-port", str(dagster), check=False)
+        assert taken.returncode == 1
+        assert f"port {dagster} is taken" in taken.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) in (0, 1)
