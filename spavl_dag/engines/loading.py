@@ -82,7 +82,7 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
 
     Args:
         model: Local folder or hub id.
-        revision: Branch, tag or commit on the hub.
+        revision: Branch, tag or commit on the hub; no more than a name for the state of a local folder.
         device: Where the weights go.
         dtype: Type of the weights.
 
@@ -91,7 +91,8 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
     """
     _check_folder(model)
     where = f"{model} at revision {revision}" if revision else model
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+    on_hub = not Path(model).is_dir()
+    common: dict[str, Any] = {"revision": revision if on_hub else None, "trust_remote_code": False}
     try:
         processor: Any = AutoProcessor.from_pretrained(model, **common)  # type: ignore[no-untyped-call]
         loaded: Any = AutoModelForImageTextToText.from_pretrained(

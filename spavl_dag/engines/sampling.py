@@ -62,7 +62,7 @@ def gumbel_noise(streams: torch.Tensor, step: int, size: int) -> torch.Tensor:
 
 
 def _step_starts(streams: torch.Tensor, step: int) -> torch.Tensor:
-    """Where a step's stream begins; two rounds keep neighbouring seeds and steps from sharing one, shifted."""
+    """Where a step's stream begins; mixed twice, so that no two seeds or steps share one that is shifted."""
     return _mix(_mix(streams + _GOLDEN) + _signed((step + 1) * _GOLDEN))
 
 
@@ -75,7 +75,7 @@ def _noise_at(starts: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
 def add_noise(scores: torch.Tensor, streams: torch.Tensor, step: int) -> torch.Tensor:
     """Add `gumbel_noise` to the scores, shape (rows, vocabulary); tokens at -inf stay there.
 
-    On the CPU it is computed for the candidates only, which of a real vocabulary are few; the sums are the same.
+    On the CPU it is computed for the candidates only, few of a real vocabulary; the sums are the same.
     """
     if scores.device.type != "cpu":  # counting the candidates would make the GPU wait
         return scores + gumbel_noise(streams, step, scores.shape[-1])

@@ -155,6 +155,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast, params: PictogramModelParams
         for name, param in model.named_parameters():
             if name.endswith("position_embedding.weight"):
                 param.normal_(std=0.5)
+        # Most roles ask whether two places name the same thing. Keys that start as copies of the queries make every
+        # word attend to its like, in the text or in the picture, from the first step.
+        for layer in model.model.language_model.layers:
+            layer.self_attn.q_proj.weight.normal_(std=0.06)
+            layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)
     generation = GenerationConfig(do_sample=False, max_new_tokens=64, **ids)  # type: ignore[no-untyped-call]
     model.generation_config = generation
     return model

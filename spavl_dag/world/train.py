@@ -2,9 +2,10 @@
 
 First the tower and the projector learn to see: every image token, compared with the word table, must name
 what the card shows. So a picture enters the language model as words it already has a place for, and reading
-it is a matter of copying. Then, with the tower frozen, the language model learns every role at once.
+it is a matter of copying. Then, with both frozen, the language model learns every role at once.
 """
 
+import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 # Conversations of a step go through the model in a few groups of similar length, so that little of it is
 # padding.
 _LENGTH_GROUPS = 4
+# How many times the cosine between image token and word counts in the softmax over words.
+_SHARPNESS = 15.0
 
 
 def train_base_model(
@@ -87,15 +90,23 @@ def card_tensor(cards: Sequence[CardSpec], size: int) -> torch.Tensor:
     return normalise_pixels(torch.from_numpy(blend(cards, ink)))
 
 
+def _tower_states(
+    model: LlavaForConditionalGeneration, cards: Sequence[CardSpec], params: PictogramModelParams
+) -> tuple[torch.Tensor, ...]:
+    """What the tower knows before and after each layer, each of shape (cards, 1 + tokens, vision width).
+
+    The first token stands for the whole picture; LLaVA does without it.
+    """
+    pixels = card_tensor(cards, params.image_size)
+    states: tuple[torch.Tensor, ...] = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
+    return states
+
+
 def _image_features(
     model: LlavaForConditionalGeneration, cards: Sequence[CardSpec], params: PictogramModelParams
 ) -> torch.Tensor:
     """The image tokens of each card as the language model gets them, shape (cards, tokens, text width)."""
-    parts = model.model
-    pixels = card_tensor(cards, params.image_size)
-    # The first token of the tower stands for the whole picture; LLaVA does without it.
-    patches = parts.vision_tower(pixels, output_hidden_states=True).hidden_states[-1][:, 1:]
-    features: torch.Tensor = parts.multi_modal_projector(patches)
+    features: torch.Tensor = model.model.multi_modal_projector(_tower_states(model, cards, params)[-1][:, 1:])
     return features
 
 
@@ -106,13 +117,20 @@ def _learn_to_see(
     rng: random.Random,
     report: Progress,
 ) -> None:
-    """Train tower, projector and word table: each image token must be nearest to the right words."""
+    """Train tower, projector and word table, until the image tokens are words about the card.
+
+    Two losses: from the tower's first layer on, every patch must know everything (this makes the tower learn quickly,
+    because the patch that holds the symbol need not look elsewhere), by a head that is thrown away; and behind the
+    projector each image token must point to its own word in the table (this makes it readable).
+    """
     parts = model.model
     words = word_table(model)
-    groups = [torch.tensor(tokenizer.convert_tokens_to_ids(group)) for group in _seen_words()]
+    groups = _seen_words()
+    word_ids = torch.tensor(tokenizer.convert_tokens_to_ids([word for group in groups for word in group]))
+    head = nn.Linear(params.vision_width, len(word_ids))
     schedule = _schedule(
         [*parts.vision_tower.named_parameters(), *parts.multi_modal_projector.named_parameters()],
-        [words],
+        [words, *head.parameters()],
         params.vision_matrix_lr,
         params.vision_lr,
         params.vision_steps,
@@ -120,30 +138,36 @@ def _learn_to_see(
     )
     for step in range(params.vision_steps):
         cards = _fresh_cards(rng, params.vision_batch)
-        tokens = _image_features(model, cards, params)
-        losses = []
-        for group, truth in zip(groups, _seen_truth(cards), strict=True):
-            logits = tokens @ words[group].T
-            losses.append(nn.functional.cross_entropy(logits.flatten(0, 1), truth.repeat_interleave(logits.shape[1])))
+        truth = _seen_truth(cards)
+        states = _tower_states(model, cards, params)
+        known = head(states[1][:, 1:]).split([len(group) for group in groups], dim=-1)
+        losses = [
+            nn.functional.cross_entropy(logits.flatten(0, 1), index.repeat_interleave(logits.shape[1]))
+            for logits, index in zip(known, truth.T, strict=True)
+        ]
+        tokens = nn.functional.normalize(parts.multi_modal_projector(states[-1][:, 1:]), dim=-1)
+        nearness = _SHARPNESS * tokens @ nn.functional.normalize(words[word_ids], dim=-1).T
+        starts = torch.tensor([0, *itertools.accumulate(len(group) for group in groups[:-1])])
+        of_token = torch.arange(tokens.shape[1]) % len(groups)
+        said = (truth + starts)[:, of_token]
         loss = losses[0] + 0.5 * torch.stack(losses[1:]).sum()
+        loss = loss + 2 * nn.functional.cross_entropy(nearness.flatten(0, 1), said.flatten())
         torch.autograd.backward(loss)
         schedule.step(step)
         report("vision", step + 1, params.vision_steps, {"loss": loss.item()})
 
 
 def _seen_words() -> tuple[list[str], ...]:
-    """Groups of words of which each card shows exactly one: the names first."""
+    """Groups of words of which each card shows exactly one; image token `i` says the word of group `i` modulo 6."""
     rows, columns = (list(dict.fromkeys(place.split()[part] for place in PLACES["small"])) for part in (0, 1))
     return [symbol.name for symbol in SYMBOLS], list(COLOURS), list(BACKGROUNDS), list(BOXES), rows, columns
 
 
-def _seen_truth(cards: Sequence[CardSpec]) -> list[torch.Tensor]:
-    """For each group of `_seen_words` the index of each card's word, shape (cards,)."""
+def _seen_truth(cards: Sequence[CardSpec]) -> torch.Tensor:
+    """For each card and each group of `_seen_words` the index of the card's word, shape (cards, groups)."""
     shown = [(card.symbol, card.colour, card.background, card.size, *card.place.split()) for card in cards]
-    return [
-        torch.tensor([group.index(word) for word in said])
-        for group, said in zip(_seen_words(), zip(*shown, strict=True), strict=True)
-    ]
+    groups = _seen_words()
+    return torch.tensor([[group.index(word) for group, word in zip(groups, said, strict=True)] for said in shown])
 
 
 def _fresh_cards(rng: random.Random, count: int) -> list[CardSpec]:
@@ -164,21 +188,20 @@ def _learn_to_speak(
     report: Progress,
     prompts_dir: Path,
 ) -> None:
-    """Train language model and projector on every role; only what the model itself says counts."""
+    """Train the language model on every role; only what the model itself says counts."""
     parts = model.model
     embeddings = word_table(model)
     schedule = _schedule(
-        [
-            *(pair for pair in parts.language_model.named_parameters() if pair[1] is not embeddings),
-            *parts.multi_modal_projector.named_parameters(),
-        ],
+        [pair for pair in parts.language_model.named_parameters() if pair[1] is not embeddings],
         [embeddings],
         params.joint_matrix_lr,
         params.joint_lr,
         params.joint_steps,
         params,
     )
-    parts.vision_tower.requires_grad_(False)
+    seeing = (parts.vision_tower, parts.multi_modal_projector)
+    for part in seeing:
+        part.requires_grad_(False)
     for step in range(params.joint_steps):
         examples = training_examples(rng, params.joint_batch, prompts_dir)
         rows = _tokenised(examples, tokenizer, image_tokens(params))
@@ -192,7 +215,8 @@ def _learn_to_speak(
                 total += loss.item()
         schedule.step(step)
         report("joint", step + 1, params.joint_steps, {"loss": total})
-    parts.vision_tower.requires_grad_(True)
+    for part in seeing:
+        part.requires_grad_(True)
 
 
 _Row = tuple[Example, list[int], int]

@@ -115,6 +115,16 @@ def test_a_changed_entry_makes_one_model_stale_in_both(made_project: Project):
     assert dvc_stale(made_project) == dagster_stale(made_project) == spavl_stale(made_project) == expected
 
 
+def test_a_materialization_in_dagster_is_recorded_in_dvc(made_project: Project):
+    made_project.change_params(lambda p: p["roles"]["captioner"]["decoding"].update(max_new_tokens=23))
+    assert dvc_stale(made_project) == {"captions"}
+    made_project.env["DAGSTER_HOME"] = str(made_project.root / ".dagster")
+    dagster = str(Path(sys.executable).parent / "dagster")
+    made_project.run(dagster, "asset", "materialize", "--select", "captions", "-m", "assets")
+    assert "captions" not in dvc_stale(made_project)
+    assert dvc_stale(made_project) == dagster_stale(made_project) == spavl_stale(made_project)
+
+
 def test_what_cannot_change_a_result_makes_nothing_stale(made_project: Project):
     made_project.change_params(lambda p: p["runtime"].update(batch_size=7, threads=1, show_text=True))
     assert dvc_stale(made_project) == dagster_stale(made_project) == spavl_stale(made_project) == set()

@@ -30,7 +30,9 @@ SAMPLED = Decoding(12, temperature=1.0, top_p=0.95, repetition_penalty=1.1)
 
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[TransformersEngine]:
-    opened = open_engine("transformers", str(checkpoint), None, device="cpu", dtype="auto", batch_size=8, threads=1)
+    opened = open_engine(
+        "transformers", str(checkpoint), "state-1", device="cpu", dtype="auto", batch_size=8, threads=1
+    )
     assert isinstance(opened, TransformersEngine)
     yield opened
     opened.close()

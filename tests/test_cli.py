@@ -1,0 +1,84 @@
+"""The command line: exit codes, JSON, errors without a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import CHECKOUT, Project
+
+
+def test_params_check(fresh_project: Project):
+    assert "params.yaml is fine (models: 3, classes: 4" in fresh_project.spavl("params", "check").stdout
+    facts = json.loads(fresh_project.spavl("params", "check", "--json").stdout)
+    assert facts == {"models": 3, "classes": 4, "images": "pictograms", "base_model": "pictograms"}
+    fresh_project.change_params(lambda p: p["questions"].update(max_char=3))
+    done = fresh_project.spavl("params", "check", check=False)
+    assert done.returncode == 1
+    assert "questions.max_char: unknown key; did you mean 'max_chars'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_doctor_is_content_or_says_what_to_mend(fresh_project: Project):
+    findings = {f["what"]: f for f in json.loads(fresh_project.spavl("doctor", "--json").stdout)}
+    assert all(finding["mend"] is None for finding in findings.values())
+    assert {"python", "torch", "dagster", "dvc", "antlr of Dagster", "MLflow", "device", "ledger"} <= findings.keys()
+    fresh_project.change_params(lambda p: p.pop("seed"))
+    (fresh_project.root / ".spavl").mkdir(exist_ok=True)
+    (fresh_project.root / ".spavl" / "ledger.db").write_bytes(b"no database at all" * 100)
+    done = fresh_project.spavl("doctor", "--json", check=False)
+    assert done.returncode == 1
+    broken = {f["what"] for f in json.loads(done.stdout) if f["mend"]}
+    assert broken == {"params.yaml", "ledger"}
+
+
+def test_nothing_made_yet(fresh_project: Project):
+    states = json.loads(fresh_project.spavl("status", "--json").stdout)["artifacts"]
+    assert {state["state"] for state in states} == {"missing"}
+    assert len(states) == 9 + 2 * 3
+    done = fresh_project.spavl("run", "captions", check=False)
+    assert done.returncode == 1
+    assert "needs what is not there: " in done.stderr
+    assert "models/base_model" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run", "nonsense"], "there is no artifact 'nonsense'"),
+        (["run", "responses"], "has one part per model"),
+        (["run", "responses", "-p", "nobody"], "has no partition 'nobody'"),
+        (["run", "captions", "-p", "none_warm"], "has no partitions"),
+        (["demo", "--to", "nonsense"], "there is no artifact 'nonsense'"),
+        (["trace", "x"], "nothing has the id 'x'"),
+    ],
+)
+def test_wrong_names_are_told_with_the_right_ones(fresh_project: Project, arguments: list[str], told: str):
+    done = fresh_project.spavl(*arguments, check=False)
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outside_a_project(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "spavl_dag", "status"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "is in no spavl-dag project" in done.stderr
+
+
+def test_the_pool_of_models_can_be_widened(fresh_project: Project):
+    fresh_project.spavl("sync")  # makes the Dagster home
+    fresh_project.env["DAGSTER_HOME"] = str(fresh_project.root / ".dagster")
+    fresh_project.run(str(Path(sys.executable).parent / "dagster"), "instance", "concurrency", "set", "models", "2")

@@ -1,0 +1,70 @@
+"""The docs: links lead somewhere, commands exist, examples are valid."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spavl_dag.project.params import ModelEntry, Params
+from spavl_dag.taxonomy import load_taxonomy
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+# Every command a page shows, and where it is run.
+RUN_BY = {
+    "make demo": ".ci/run",
+    "make test": ".ci/run",
+    "make setup": "make test",
+    "make setup TORCH=auto": "needs a GPU; the switch is parsed by scripts/bootstrap.py",
+    "spavl ui": "tests/doors/test_ui.py",
+    "spavl status": "tests/doors/test_two_doors.py",
+    "spavl sync": "tests/doors/test_two_doors.py",
+    "spavl demo": "tests/conftest.py",
+    "spavl run": "tests/doors/test_two_doors.py",
+    "spavl trace": "tests/doors/test_two_doors.py",
+    "spavl params check": "tests/test_cli.py",
+    "spavl doctor": "tests/test_cli.py",
+    "dvc repro": "tests/doors/test_two_doors.py",
+    "dvc commit": "tests/doors/test_two_doors.py",
+    "dvc push": "DVC's own",
+    "dagster instance concurrency set models 2": "tests/test_cli.py",
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_are_run_somewhere(page: Path):
+    shown = re.findall(r"`([^`\n]+)`", page.read_text())
+    shown += [line for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S) for line in block.splitlines()]
+    for text in shown:
+        command = re.sub(r"\s*#.*", "", text).strip().removeprefix(".venv/bin/")
+        if command.split(" ")[0] in ("make", "spavl", "dvc", "dagster") and " " in command:
+            assert any(command == known or command.startswith(f"{known} ") for known in RUN_BY), command
+
+
+def test_the_taxonomy_example_loads(tmp_path: Path):
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/own-taxonomy.md").read_text(), re.S)
+    (tmp_path / "mine.yaml").write_text(example)
+    assert [harm.slug for harm in load_taxonomy(tmp_path / "mine.yaml").classes] == ["weapon"]
+
+
+def test_the_model_example_is_valid():
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/other-models.md").read_text(), re.S)
+    entry = ModelEntry.model_validate(yaml.safe_load(example)["models"]["llava_7b"])
+    assert (ROOT / entry.prompt).is_file()
+
+
+def test_the_image_example_names_real_keys():
+    (example,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/own-images.md").read_text(), re.S)
+    fields = Params.model_fields["images"].annotation.model_fields
+    assert set(yaml.safe_load(example)["images"]) <= set(fields)

@@ -1,0 +1,95 @@
+"""Schemas: bad rows are found, by their ids, and good ones pass."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from spavl_dag.project.validation import check_names, validate
+from spavl_dag.rules import RULES, Scope
+from spavl_dag.schemas import SCHEMAS, Responses, frame, polars_schema, tables_of
+
+GOOD = {
+    "question_id": "q1",
+    "model": "m1",
+    "response": "text",
+    "state": "ok",
+    "reason": None,
+    "finish_reason": "stop",
+    "prompt_tokens": 1,
+    "completion_tokens": 1,
+    "call_key": "0" * 32,
+}
+
+
+def outcome_of(rows: pl.DataFrame):
+    questions = pl.DataFrame({"question_id": ["q1", "q2"]})
+    scope = Scope({"responses": rows}, lambda name: questions, frozenset(), ("m1",), 0, {})
+    return {outcome.check: outcome for outcome in validate("responses", scope)}
+
+
+def rows(*changes: dict) -> pl.DataFrame:
+    return frame(Responses, [GOOD | change for change in changes])
+
+
+def test_good_rows_pass_every_check():
+    outcomes = outcome_of(rows({}, {"question_id": "q2"}))
+    assert list(outcomes) == [name for name, _, _ in check_names("responses")]
+    assert all(outcome.passed for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "ids"),
+    [
+        ({"question_id": "q1"}, ["q1"]),
+        ({"question_id": "q2", "state": "fine"}, ["q2"]),
+        ({"question_id": "q2", "response": None}, ["q2"]),
+        ({"question_id": "q2", "call_key": "zz"}, ["q2"]),
+        ({"question_id": "q2", "completion_tokens": -1}, ["q2"]),
+        ({"question_id": "q2", "model": "a.b"}, ["q2"]),
+    ],
+)
+def test_a_bad_row_is_named(change: dict, ids: list[str]):
+    outcome = outcome_of(rows({}, change))["schema_responses"]
+    assert outcome.blocks
+    assert set(ids) <= set(outcome.ids)
+    assert outcome.failing.height >= 1
+    assert outcome.details
+    assert "text" not in " ".join(outcome.details), "cell values may be harmful; they are in the file only"
+
+
+def test_wrong_types_and_columns_are_refused():
+    good = rows({}, {"question_id": "q2"})
+    for bad in (
+        good.with_columns(pl.col("prompt_tokens").cast(pl.Int64)),
+        good.drop("reason"),
+        good.with_columns(extra=pl.lit(1)),
+        good.select(reversed(good.columns)),
+    ):
+        assert outcome_of(bad)["schema_responses"].blocks
+
+
+def test_rules_name_what_is_lacking_and_what_is_stray():
+    lacking = outcome_of(rows({}))["row_per_question"]
+    assert (lacking.blocks, lacking.ids) == (True, ["q2"])
+    stray = outcome_of(rows({}, {"question_id": "q2"}, {"question_id": "q3"}))["row_per_question"]
+    assert (stray.blocks, stray.ids) == (True, ["q3"])
+
+
+def test_an_empty_table_has_its_columns():
+    for schema in SCHEMAS.values():
+        empty = frame(schema, [])
+        assert empty.schema == polars_schema(schema)
+        schema.validate(empty, lazy=True)
+
+
+def test_every_artifact_has_checks():
+    for artifact in RULES:
+        assert check_names(artifact)
+        assert len({name for name, _, _ in check_names(artifact)}) == len(check_names(artifact))
+        assert tables_of(artifact) or artifact == "base_model"
+
+
+def test_half_a_surrogate_pair_is_replaced():
+    table = rows({"response": "caf\udce9 \U0001f600"})
+    assert table["response"].item() == "caf\ufffd \U0001f600"
