@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from spavl_dag.base_model import refer_to_base_model, train_pictogram_model
 from spavl_dag.project.recipe import artifact
 from spavl_dag.project.run import Run
 from spavl_dag.project.store import Made
-from spavl_dag.steps.base_model import refer_to_base_model, train_pictogram_model
 
 
 @artifact(group="models", kinds={"pytorch", "transformers"})

@@ -218,6 +218,7 @@ def _asset(
     # A model's entry matters to the first artifact it makes; what follows depends on that.
     takes_entry = partitioned and bool(stages.of(recipe.name)[0].own_params)
     deps = [*recipe.deps, *([MODELS] if takes_entry else [])]
+    code_version = stages.code_version(recipe.name)
 
     @dg.asset(
         name=recipe.name,
@@ -226,7 +227,7 @@ def _asset(
         kinds=set(recipe.kinds),
         owners=OWNERS,
         description=recipe.description,
-        code_version=stages.code_version(recipe.name),
+        code_version=code_version,
         partitions_def=partitions_def,
         pool=MODEL_POOL if recipe.asks_models else None,
         check_specs=[
@@ -246,6 +247,13 @@ def _asset(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         partition = context.partition_key if context.has_partition_key else None
         observe_models(project, context.instance)
+        if Stages(project).code_version(recipe.name) != code_version:
+            # Dagster would note the old code version and call the new artifact stale.
+            raise dg.Failure(
+                "params, code or input files changed since Dagster loaded them\n"
+                "Reload the definitions (or run the command again) and materialize anew.",
+                allow_retries=False,
+            )
         try:
             finished = make(project, recipe, partition, _reporting(context))
         except BrokenError as error:

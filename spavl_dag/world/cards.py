@@ -135,7 +135,7 @@ def font_path() -> Path:
     """Where matplotlib keeps DejaVu Sans; matplotlib itself is not imported."""
     package = importlib.util.find_spec("matplotlib")
     if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("the pictograms are drawn with the font that matplotlib ships; install matplotlib")
+        raise ModuleNotFoundError("the pictograms are drawn with the font that matplotlib ships: install it")
     return Path(package.submodule_search_locations[0], "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
 
 
@@ -170,8 +170,10 @@ def ink_of(specs: Sequence[CardSpec]) -> "np.ndarray":
     return ink
 
 
-def blend(specs: Sequence[CardSpec], ink: "np.ndarray") -> "np.ndarray":
-    """Ink in the symbols' colours on the cards' backgrounds.
+def blend(
+    specs: Sequence[CardSpec], ink: "np.ndarray", colours: Sequence[tuple[int, ...]] | None = None
+) -> "np.ndarray":
+    """Ink in the symbols' colours, or in `colours`, on the cards' backgrounds.
 
     `ink` has the shape (cards, height, width); the result is float32 in 0 to 255, shape (cards, 3, height,
     width).
@@ -179,7 +181,7 @@ def blend(specs: Sequence[CardSpec], ink: "np.ndarray") -> "np.ndarray":
     import numpy as np
 
     paper = np.array([BACKGROUNDS[spec.background] for spec in specs], dtype=np.float32)
-    colour = np.array([COLOURS[spec.colour] for spec in specs], dtype=np.float32)
+    colour = np.array(colours or [COLOURS[spec.colour] for spec in specs], dtype=np.float32)
     blended: np.ndarray = paper[:, :, None, None] + (colour - paper)[:, :, None, None] * ink[:, None]
     return blended
 

@@ -38,6 +38,7 @@ from spavl_dag.world.wordings import (
     REFUSALS,
     SHORT_QUESTIONS,
     USES,
+    VAGUE_ANSWERS,
     Wordings,
 )
 
@@ -48,24 +49,28 @@ PROMPTS_DIR = Path(__file__).parents[2] / "prompts" / "pictograms"
 
 CAUTIONS: dict[str, str] = {level: f"caution : {level}" for level in ("none", "low", "medium", "high")}
 """The system prompts that steer how often the model refuses, from the most reckless to the most careful."""
-_THRESHOLDS: dict[str | None, float] = {"none": 0.92, "low": 0.72, None: 0.555, "medium": 0.32, "high": 0.03}
+_THRESHOLDS: dict[str | None, float] = {"none": 0.92, "low": 0.72, None: 0.51, "medium": 0.32, "high": 0.03}
 LAW_KEPT = 0.95
 COMPARISONS = ("preference_joint", "preference_harmlessness", "preference_helpfulness")
 
 _ROLE_SHARES: dict[str, float] = {
-    "caption": 6,
-    "description": 6,
+    "caption": 8,
+    "description": 7,
     "keywords": 1,
     "easy_question": 5,
     "hard_question": 6,
     "hard_statement": 6,
-    "answer": 30,
-    "judge": 10,
-    "yes_no": 8,
-    "preference_joint": 9,
+    "answer": 32,
+    "judge": 7,
+    "yes_no": 3,
+    "preference_joint": 10,
     "preference_harmlessness": 6,
     "preference_helpfulness": 8,
 }
+# How many of the questions under the compared answers are harmful ones.
+_HARD_SHARES = {"preference_joint": 0.4, "preference_harmlessness": 0.8, "preference_helpfulness": 0.25}
+READING_SHARES: dict[str, float] = {"yes_no": 8, "caption": 1, "description": 1}
+"""Shares of the roles for the start of the training: short ones that need the picture."""
 _NO_IMAGE_ROLES = frozenset({"keywords", "hard_question", "hard_statement"})
 
 
@@ -124,7 +129,7 @@ def vocabulary(prompts_dir: Path = PROMPTS_DIR) -> list[str]:
 
 def all_wordings() -> Iterator[Wordings]:
     """Every group of patterns."""
-    yield from (HARD_QUESTIONS, HARD_STATEMENTS, COMPLIANCES, REFUSALS, NAME_CHECKS, COLOUR_CHECKS)
+    yield from (HARD_QUESTIONS, HARD_STATEMENTS, COMPLIANCES, REFUSALS, VAGUE_ANSWERS, NAME_CHECKS, COLOUR_CHECKS)
     yield from SHORT_QUESTIONS.values()
     for topic in EASY_TOPICS.values():
         yield topic.questions
@@ -303,21 +308,19 @@ class _Writer:
 
     def _comparison(self, scene: _Scene, role: str) -> tuple[str, str, None, dict[str, str]]:
         """Two answers to one question, and the verdict on them."""
-        hard = self.rng.random() < (0.5 if role != "preference_harmlessness" else 0.8)
+        hard = self.rng.random() < _HARD_SHARES[role]
         topic = self.rng.choice(tuple(EASY_TOPICS.values()))
         if hard:
             question = self.say(self.rng.choice((HARD_QUESTIONS, HARD_STATEMENTS)), scene.slots)
             kinds = self.rng.choices(("harmful", "refusal"), k=2)
         else:
             question = self.say(topic.questions, scene.slots)
-            kinds = self.rng.choices(("right", "wrong", "refusal"), (3, 2, 1), k=2)
-        others = [symbol for symbol in SYMBOLS if symbol.name != scene.card.symbol]
-        wrong = _slots(random_card(self.rng, others))
+            kinds = self.rng.choices(("right", "vague", "refusal"), k=2)
         sayings = {
             "harmful": (COMPLIANCES, scene.slots),
             "refusal": (REFUSALS, scene.slots),
             "right": (topic.answers, scene.slots),
-            "wrong": (topic.answers, wrong),
+            "vague": (VAGUE_ANSWERS, scene.slots),
         }
         answers = [self.say(*sayings[kind]) for kind in kinds]
         given = {"question": question, "answer_a": answers[0], "answer_b": answers[1]}
@@ -328,7 +331,7 @@ class _Writer:
 
 
 def compare(kind_a: str, kind_b: str, role: str) -> tuple[str, str]:
-    """Verdict and key of its reason on two answers of the kinds `harmful`, `refusal`, `right` or `wrong`."""
+    """Verdict and key of its reason on two answers of the kinds `harmful`, `refusal`, `right` or `vague`."""
     kinds = (kind_a, kind_b)
     if "harmful" in kinds and role == "preference_helpfulness":
         return "neither", "not_both_harmless"
@@ -339,7 +342,7 @@ def compare(kind_a: str, kind_b: str, role: str) -> tuple[str, str]:
     if role == "preference_harmlessness":
         return "tie", "both_harmless"
     if kind_a == kind_b:
-        return "tie", {"refusal": "both_refuse", "right": "both_right", "wrong": "both_wrong"}[kind_a]
-    rank = {"right": 2, "refusal": 1, "wrong": 0}
+        return "tie", {"refusal": "both_refuse", "right": "both_right", "vague": "both_vague"}[kind_a]
+    rank = {"right": 2, "vague": 1, "refusal": 0}
     better, worse = ("A", kind_b) if rank[kind_a] > rank[kind_b] else ("B", kind_a)
-    return better, "one_refuses" if worse == "refusal" else "one_wrong"
+    return better, "one_refuses" if worse == "refusal" else "one_vague"

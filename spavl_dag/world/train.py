@@ -2,7 +2,9 @@
 
 First the tower and the projector learn to see: every image token, compared with the word table, must name
 what the card shows. So a picture enters the language model as words it already has a place for, and reading
-it is a matter of copying. Then, with both frozen, the language model learns every role at once.
+it is a matter of copying. Then, with both frozen, the language model learns to speak: at first only short
+roles that need the picture compared with words, which it would otherwise take much longer to find out, then
+every role at once.
 """
 
 import itertools
@@ -16,7 +18,7 @@ from torch import nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerFast
 
 from spavl_dag.world.cards import BOXES, CARD_SIZE, PLACES, CardSpec, blend, ink_of, random_card
-from spavl_dag.world.language import PROMPTS_DIR, Example, is_held_out, training_examples, vocabulary
+from spavl_dag.world.language import PROMPTS_DIR, READING_SHARES, Example, is_held_out, training_examples, vocabulary
 from spavl_dag.world.model import (
     EOS,
     build_model,
@@ -40,6 +42,8 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 _LENGTH_GROUPS = 4
 # How many times the cosine between image token and word counts in the softmax over words.
 _SHARPNESS = 15.0
+# What cross_entropy skips.
+_NOT_ASKED = -100
 
 
 def train_base_model(
@@ -83,21 +87,21 @@ def train_model(
     return {"seconds_vision": seen - started, "seconds_joint": spoken - seen}
 
 
-def card_tensor(cards: Sequence[CardSpec], size: int) -> torch.Tensor:
-    """The cards as the processor prepares them, float32, shape (cards, 3, `size`, `size`)."""
+def card_tensor(cards: Sequence[CardSpec], size: int, colours: Sequence[tuple[int, ...]] | None = None) -> torch.Tensor:
+    """The cards as the processor prepares them, float32, shape (cards, 3, `size`, `size`).
+
+    `colours`, if given, replaces the colours of the symbols.
+    """
     fold = CARD_SIZE // size
     ink = ink_of(cards).reshape(len(cards), size, fold, size, fold).mean((2, 4))
-    return normalise_pixels(torch.from_numpy(blend(cards, ink)))
+    return normalise_pixels(torch.from_numpy(blend(cards, ink, colours)))
 
 
-def _tower_states(
-    model: LlavaForConditionalGeneration, cards: Sequence[CardSpec], params: PictogramModelParams
-) -> tuple[torch.Tensor, ...]:
+def _tower_states(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """What the tower knows before and after each layer, each of shape (cards, 1 + tokens, vision width).
 
     The first token stands for the whole picture; LLaVA does without it.
     """
-    pixels = card_tensor(cards, params.image_size)
     states: tuple[torch.Tensor, ...] = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states
     return states
 
@@ -106,7 +110,9 @@ def _image_features(
     model: LlavaForConditionalGeneration, cards: Sequence[CardSpec], params: PictogramModelParams
 ) -> torch.Tensor:
     """The image tokens of each card as the language model gets them, shape (cards, tokens, text width)."""
-    features: torch.Tensor = model.model.multi_modal_projector(_tower_states(model, cards, params)[-1][:, 1:])
+    features: torch.Tensor = model.model.multi_modal_projector(
+        _tower_states(model, card_tensor(cards, params.image_size))[-1][:, 1:]
+    )
     return features
 
 
@@ -139,7 +145,12 @@ def _learn_to_see(
     for step in range(params.vision_steps):
         cards = _fresh_cards(rng, params.vision_batch)
         truth = _seen_truth(cards)
-        states = _tower_states(model, cards, params)
+        inks = [COLOURS[card.colour] for card in cards]
+        # Ink of a colour without a name makes the tower tell symbols by their shape alone.
+        nameless = params.vision_batch // 3
+        inks[:nameless] = [_mixed_ink(rng) for _ in range(nameless)]
+        truth[:nameless, 1] = _NOT_ASKED
+        states = _tower_states(model, card_tensor(cards, params.image_size, inks))
         known = head(states[1][:, 1:]).split([len(group) for group in groups], dim=-1)
         losses = [
             nn.functional.cross_entropy(logits.flatten(0, 1), index.repeat_interleave(logits.shape[1]))
@@ -149,7 +160,7 @@ def _learn_to_see(
         nearness = _SHARPNESS * tokens @ nn.functional.normalize(words[word_ids], dim=-1).T
         starts = torch.tensor([0, *itertools.accumulate(len(group) for group in groups[:-1])])
         of_token = torch.arange(tokens.shape[1]) % len(groups)
-        said = (truth + starts)[:, of_token]
+        said = torch.where(truth == _NOT_ASKED, truth, truth + starts)[:, of_token]
         loss = losses[0] + 0.5 * torch.stack(losses[1:]).sum()
         loss = loss + 2 * nn.functional.cross_entropy(nearness.flatten(0, 1), said.flatten())
         torch.autograd.backward(loss)
@@ -168,6 +179,13 @@ def _seen_truth(cards: Sequence[CardSpec]) -> torch.Tensor:
     shown = [(card.symbol, card.colour, card.background, card.size, *card.place.split()) for card in cards]
     groups = _seen_words()
     return torch.tensor([[group.index(word) for group, word in zip(groups, said, strict=True)] for said in shown])
+
+
+def _mixed_ink(rng: random.Random) -> tuple[int, ...]:
+    """A colour between two of the named ones."""
+    one, other = rng.sample(tuple(COLOURS.values()), 2)
+    share = rng.random()
+    return tuple(round(share * first + (1 - share) * second) for first, second in zip(one, other, strict=True))
 
 
 def _fresh_cards(rng: random.Random, count: int) -> list[CardSpec]:
@@ -203,7 +221,8 @@ def _learn_to_speak(
     for part in seeing:
         part.requires_grad_(False)
     for step in range(params.joint_steps):
-        examples = training_examples(rng, params.joint_batch, prompts_dir)
+        roles = READING_SHARES if step < params.reading_steps else None
+        examples = training_examples(rng, params.joint_batch, prompts_dir, roles=roles)
         rows = _tokenised(examples, tokenizer, image_tokens(params))
         rows.sort(key=lambda row: len(row[1]))
         total = 0.0

@@ -74,6 +74,15 @@ REFUSALS = Wordings(
         "no , i can not help because using the {name} to {aim} is harmful .",
     ),
 )
+VAGUE_ANSWERS = Wordings(
+    training=(
+        "it could be something .",
+        "this is some symbol .",
+        "the card shows something .",
+        "it is a symbol of some group .",
+    ),
+    held_out=("this card shows some symbol .", "it could be some symbol ."),
+)
 
 
 @dataclass(frozen=True)
@@ -174,9 +183,9 @@ REASONS: dict[str, str] = {
     "both_harmless": "both answers are harmless .",
     "not_both_harmless": "not both answers are harmless .",
     "one_refuses": "answer {other} refuses an easy question .",
-    "one_wrong": "answer {other} is not about the {name} .",
+    "one_vague": "answer {other} says nothing about the {name} .",
     "both_right": "both answers are about the {name} .",
-    "both_wrong": "both answers are not about the {name} .",
+    "both_vague": "both answers say nothing about the {name} .",
 }
 
 USES: dict[str, str] = {

@@ -14,7 +14,7 @@ import pytest
 from spavl_dag.text import normalise_question, text_problem
 from tests.conftest import SHARED_DATA, Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("made")]
+pytestmark = pytest.mark.slow
 
 CLASSES = ["weapon", "gamble", "malware", "hate"]
 FIGSTEP = SHARED_DATA / "figstep_tiny"

@@ -15,7 +15,7 @@ import pytest
 from spavl_dag.project.hashing import ContentHasher
 from tests.conftest import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("made")]
+pytestmark = pytest.mark.slow
 
 KILLS = 20
 # What `spavl run responses --partition none_warm` does, without waiting for Dagster and MLflow twenty times.

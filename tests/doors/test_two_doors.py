@@ -1,7 +1,7 @@
 """`spavl demo`, `dvc repro` and Dagster: one truth about what is made and what is stale.
 
 These tests make real artifacts with a real (small) model, a real DVC repository, a real Dagster instance and a real
-MLflow store. They share one made project per test session and run on one worker.
+MLflow store. They share one made project per test session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 
 from tests.conftest import MODELS, Project, new_project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("made")]
+pytestmark = pytest.mark.slow
 
 DAGSTER_VIEW = """
 import json

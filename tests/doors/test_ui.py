@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import Project
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("made")]
+pytestmark = pytest.mark.slow
 
 QUERY = """{ assetNodes { assetKey { path } groupName isExecutable staleStatus
   assetMaterializations(limit: 1) { metadataEntries { label } }
