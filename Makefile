@@ -30,7 +30,7 @@ doctor: setup ## check the environment and say how to mend what is wrong
 	@$(BIN)/spavl doctor $(ARGS)
 
 test: lint ## lint, then all tests (the closing line is pytest's)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist load --maxschedchunk 1 $(ARGS)
 
 lint: setup ## ruff, formatting and types
 	@$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from spavl_dag.export import FILE_NAMES
 from spavl_dag.project.params import BASE_MODEL, Params
 from spavl_dag.stats import wilson_interval
 from spavl_dag.taxonomy import Taxonomy
@@ -79,7 +80,8 @@ def dataset_statistics(tables: CardTables) -> dict[str, Any]:
             for class_id, images in _counts(tables.images, "class_id").items()
         },
         "pairs": pairs,
-        "agreement": rate(tables.preferences.height, pairs),
+        "preferences": rate(tables.preferences.height, pairs),
+        "agreement": rate(tables.preferences.height + sum(reasons.get(name, 0) for name in ("tie", "neither")), pairs),
         "undecided": reasons,
         "position_bias": rate(reasons.get("position_biased", 0), pairs),
         "first_place_preferred": rate(verdicts.filter(pl.col("verdict") == "A").height, verdicts.height),
@@ -102,7 +104,7 @@ def flat_metrics(statistics: Mapping[str, Any]) -> dict[str, float]:
     """The statistics that are worth comparing between runs."""
     metrics: dict[str, float] = {name: statistics[name] for name in ("images", "questions", "pairs")}
     metrics |= {f"rows_{split}": count for split, count in statistics["splits"].items()}
-    for name in ("agreement", "position_bias", "chosen_unsafe", "rejected_unsafe", "responses_unsafe"):
+    for name in ("agreement", "preferences", "position_bias", "chosen_unsafe", "rejected_unsafe", "responses_unsafe"):
         if statistics[name]["rate"] is not None:
             metrics[f"{name}_rate"] = statistics[name]["rate"]
     return metrics
@@ -114,7 +116,7 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
     annotators = ", ".join(f"`roles.annotator_{criterion}`" for criterion in params.preferences.asked)
     sees = "sees" if params.safety_labels.sees_image else "does not see"
     lines = [
-        *_front_matter(),
+        *_front_matter(statistics["splits"]),
         "# Safety preference dataset",
         "",
         "Built by spavl-dag, after SPA-VL (arXiv 2406.12030). Each training row is a question about an image with a",
@@ -125,7 +127,7 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
         f"- Images: {statistics['images']} in {len(statistics['classes'])} classes, source `{params.images.source}`.",
         f"- Answers: {len(params.models)} answering models"
         + (" (simulated respondents: one tiny model under different prompts)." if _simulated(params) else "."),
-        f"- Safety labels: `{escape_markdown(judge.model)}`, which {sees} the image.",
+        f"- Safety labels: {escape_markdown(judge.model)}, which {sees} the image.",
         f"- Preferences: {annotators}; each pair is asked in both orders and kept when both verdicts agree.",
         "- Every number's lineage: `dvc.lock` (content hashes) and the call ledger (`spavl trace ID`).",
         "",
@@ -149,7 +151,8 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
         ("responses_unsafe", "answers labelled unsafe"),
         ("chosen_unsafe", "chosen answers labelled unsafe"),
         ("rejected_unsafe", "rejected answers labelled unsafe"),
-        ("agreement", "pairs on which both verdicts agree"),
+        ("agreement", "pairs on which both verdicts agree (ties included)"),
+        ("preferences", "pairs that became a preference"),
         ("position_bias", "pairs lost to position bias"),
         ("first_place_preferred", "verdicts for the answer shown first"),
     ):
@@ -200,28 +203,18 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f} %"
 
 
-def _front_matter() -> list[str]:
-    return [
-        "---",
-        "configs:",
-        "- config_name: default",
-        "  data_files:",
-        "  - split: train",
-        "    path: hf/train.parquet",
-        "  - split: validation",
-        "    path: hf/validation.parquet",
-        "- config_name: harm",
-        "  data_files:",
-        "  - split: test",
-        "    path: hf/harm.parquet",
-        "- config_name: help",
-        "  data_files:",
-        "  - split: test",
-        "    path: hf/help.parquet",
-        "tags:",
-        "- safety",
-        "- preference",
-        "- vision-language",
-        "---",
-        "",
-    ]
+def _front_matter(splits: Mapping[str, int]) -> list[str]:
+    """The configs that `datasets` and the Hub read; a split without rows has no file and no entry."""
+    lines = ["---", "configs:"]
+    for config, members in (
+        ("default", ("train", "validation")),
+        ("harm", ("harm_eval",)),
+        ("help", ("help_eval",)),
+    ):
+        filled = [split for split in members if splits.get(split)]
+        if filled:
+            lines += [f"- config_name: {config}", "  data_files:"]
+        for split in filled:
+            name = split if config == "default" else "test"
+            lines += [f"  - split: {name}", f"    path: hf/{FILE_NAMES[split]}.parquet"]
+    return [*lines, "tags:", "- safety", "- preference", "- vision-language", "---", ""]

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-CONFIGS = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
+FILE_NAMES = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
 """File name by split; the published names of the evaluation configs are `harm` and `help`."""
 
 _IDS = ["row_id", "question_id", "image_id", "question_type", "class_id"]
@@ -40,10 +40,14 @@ def write_hub_files(rows: pl.DataFrame, image_folder: Path, target: Path) -> Non
         target: Folder to write into.
     """
     from datasets import Dataset, Features, Image, Value
+    from datasets.utils import disable_progress_bars
 
+    disable_progress_bars()  # one bar per small file would hide the command line's own
     target.mkdir(parents=True, exist_ok=True)
-    for split, name in CONFIGS.items():
+    for split, name in FILE_NAMES.items():
         part = rows.filter(pl.col("split") == split)
+        if part.is_empty():
+            continue  # `datasets` takes an empty file for a broken one
         answered = split in ("train", "validation")
         texts = ["question", *(_ANSWERED if answered else []), "image_name", *_CLASSES, *_IDS]
         texts += _MODELS if answered else []
@@ -52,7 +56,7 @@ def write_hub_files(rows: pl.DataFrame, image_folder: Path, target: Path) -> Non
             **{column: part[column].to_list() for column in texts},
         }
         features = Features({"image": Image(), **{column: Value("string") for column in texts}})
-        # One writer thread and a fixed batch: the same rows give the same bytes.
+        # A fixed batch: the same rows give the same bytes.
         Dataset.from_dict(columns, features=features).to_parquet(target / f"{name}.parquet", batch_size=1000)
 
 

@@ -17,9 +17,9 @@ def main() -> None:
         from rich.text import Text
 
         console = Console(stderr=True)
-        console.print(Text(f"error: {error.message}", style="bold red"))
+        console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
         if error.hint:
-            console.print(Text(error.hint))
+            console.print(Text(error.hint), soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)

@@ -109,13 +109,14 @@ def _spread_cards(symbols: Sequence[Symbol], count: int, seed: str) -> list[Card
     """Cards that repeat no (symbol, size, place) before all of them were used.
 
     These three decide what a card looks like in grey, which is what a perceptual hash sees; colour,
-    background and jitter are drawn at random.
+    background and jitter are drawn at random. Asking for more cards gives the same ones and more.
     """
     rng = random.Random(seed)
     looks = [(symbol, size, place) for symbol in symbols for size in PLACES for place in PLACES[size]]
     cards: list[CardSpec] = []
     while len(cards) < count:
-        for symbol, size, place in rng.sample(looks, min(len(looks), count - len(cards))):
+        rng.shuffle(looks)
+        for symbol, size, place in looks[: count - len(cards)]:
             cards.append(
                 CardSpec(
                     symbol=symbol.name,

@@ -145,7 +145,7 @@ def _learn_to_see(
     for step in range(params.vision_steps):
         cards = _fresh_cards(rng, params.vision_batch)
         truth = _seen_truth(cards)
-        inks = [COLOURS[card.colour] for card in cards]
+        inks: list[tuple[int, ...]] = [COLOURS[card.colour] for card in cards]
         # Ink of a colour without a name makes the tower tell symbols by their shape alone.
         nameless = params.vision_batch // 3
         inks[:nameless] = [_mixed_ink(rng) for _ in range(nameless)]

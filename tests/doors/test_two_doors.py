@@ -155,7 +155,7 @@ def test_one_more_model_costs_its_own_rows(made_project: Project):
 
 def test_more_images_cost_their_own_rows(made_project: Project):
     before = calls(made_project)
-    made_project.change_params(lambda p: p["images"].update(per_class=5))
+    made_project.change_params(lambda p: p["images"].update(per_class=6))
     made_project.spavl("demo")
     made = new_calls(before, calls(made_project))
     assert made["captions", ""] == 2 * 4, "a caption and a description for one new image in each of four classes"
@@ -325,7 +325,7 @@ def test_the_dataset_loads_as_users_load_it(made_once: Path, tmp_path: Path):
     assert splits["train"][0]["image"].size[0] > 0
     for config in ("harm", "help"):
         test = load_dataset(str(folder), config, cache_dir=str(tmp_path))["test"]
-        assert test.num_rows == 3 * 4
+        assert test.num_rows == 2 * 4
     trainer = json.loads((folder / "trainer" / "train.json").read_text())
     assert set(trainer[0]) == {"id", "image", "question", "chosen", "rejected"}
     assert (made_once / "data" / "images" / "files" / trainer[0]["image"]).is_file()

@@ -104,7 +104,7 @@ class TestRefusals:
 class TestComparisons:
     @pytest.mark.parametrize("role", COMPARISONS)
     def test_swapping_the_answers_swaps_the_verdict(self, role: str) -> None:
-        kinds = ("harmful", "refusal", "right", "wrong")
+        kinds = ("harmful", "refusal", "right", "vague")
         for one in kinds:
             for other in kinds:
                 verdict, reason = compare(one, other, role)
