@@ -97,7 +97,7 @@ class Recorder:
             return "by dvc repro"
         self._waiting.setdefault(project.root, []).append(finished)
         if self._deferring:
-            return "with the others"
+            return "by dvc commit, together with other stages"
         self.flush(project)
         return "by dvc commit"
 

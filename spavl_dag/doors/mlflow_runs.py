@@ -33,9 +33,8 @@ class RunRecord:
         experiment: Experiment name.
         name: Run name, such as "responses/m01".
         params: What may differ between runs of the experiment.
-        metrics: Numbers.
+        metrics: Numbers; "seconds" is how long it took until now.
         tags: Lineage: Dagster run, data version, git commit.
-        artifact: Local folder the run made, referred to and not copied.
     """
 
     experiment: str
@@ -103,11 +102,14 @@ def _log(client: MlflowClient, project: Project, record: RunRecord) -> str:
     experiment = client.get_experiment_by_name(record.experiment)
     if experiment is None:
         place = (project.root / "mlartifacts").as_uri()
-        experiment_id = client.create_experiment(record.experiment, artifact_location=place)
+        # Without this tag MLflow's UI opens on an empty page about traces instead of the runs.
+        kind = {"mlflow.experimentKind": "custom_model_development"}
+        experiment_id = client.create_experiment(record.experiment, artifact_location=place, tags=kind)
     else:
         experiment_id = experiment.experiment_id
-    run = client.create_run(experiment_id, run_name=record.name, tags=dict(record.tags))
     now = int(time.time() * 1000)
+    started = now - int(1000 * record.metrics.get("seconds", 0.0))
+    run = client.create_run(experiment_id, started, tags=dict(record.tags), run_name=record.name)
     client.log_batch(
         run.info.run_id,
         metrics=[Metric(key, float(value), now, 0) for key, value in record.metrics.items()],
