@@ -24,7 +24,6 @@ from spavl_dag.project.stages import Fingerprint, Stage, Stages
 from spavl_dag.project.store import Made, Store
 from spavl_dag.project.validation import Outcome, validate
 from spavl_dag.rules import Scope
-from spavl_dag.taxonomy import load_taxonomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,10 @@ def _scope(run: Run, made: Made) -> Scope:
         return run.table(artifact)
 
     params: Params = run.params
-    taxonomy = load_taxonomy(run.project.root / params.taxonomy.file)
     return Scope(
         made=made.tables,
         read=read,
-        classes=frozenset(harm.slug for harm in taxonomy.classes),
+        classes=frozenset(harm.slug for harm in run.taxonomy.classes),
         models=tuple(params.models),
         eval_questions=params.dataset.eval_questions_per_class,
         metrics=made.metrics,
