@@ -23,13 +23,18 @@ MODELS = ("none_warm", "medium_warm", "high_warm")
 # A third of the default training: enough that most outputs are well formed, quick enough for tests.
 QUICK_RECIPE: dict[str, Any] = {"vision_steps": 200, "vision_batch": 64, "joint_steps": 330}
 
-# The two longest tests go first, so that no worker is left alone with one at the end.
+# The two longest tests, one for each of two workers, so that none is left alone with one at the end.
 LONGEST = ("test_dvc_repro_alone_makes_the_same", "test_killed_twenty_times")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run long tests first; xdist hands them out in this order."""
-    items.sort(key=lambda item: (not item.name.startswith(LONGEST), item.get_closest_marker("slow") is None))
+    """Run long tests first; xdist hands them out in this order, two to each worker at the start."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    for place, name in zip((0, 2), LONGEST, strict=True):
+        found = next((item for item in items if item.name.startswith(name)), None)
+        if found:
+            items.remove(found)
+            items.insert(place, found)
 
 
 @dataclass

@@ -33,6 +33,8 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
         _refuse_taken(port)
     params = load_params(project.params_file)
     synchronise_dagster(project)
+    # A shell starts background jobs with Ctrl-C ignored, and servers would inherit that and never stop.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(project))}
     commands: Mapping[str, list[str]] = {
         "Dagster": ["-m", "dagster", "dev", "--host", _HOST, "--port", str(dagster_port)],
