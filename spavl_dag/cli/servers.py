@@ -35,7 +35,11 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     synchronise_dagster(project)
     # A shell starts background jobs with Ctrl-C ignored, and servers would inherit that and never stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(project))}
+    environment = {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven helper processes for what isn't used here
+        **os.environ,
+        "DAGSTER_HOME": str(prepare_home(project)),
+    }
     commands: Mapping[str, list[str]] = {
         "Dagster": ["-m", "dagster", "dev", "--host", _HOST, "--port", str(dagster_port)],
         "MLflow": [
