@@ -18,7 +18,7 @@ from typing import Any
 
 import dagster as dg
 
-from spavl_dag.doors.dvc_door import RECORDER, inside_repro
+from spavl_dag.doors.dvc_door import RECORDER
 from spavl_dag.doors.mlflow_runs import RunRecord, git_commit, log_run, tracking_uri
 from spavl_dag.errors import SpavlError
 from spavl_dag.project.layout import ARTIFACTS, Project
@@ -465,17 +465,3 @@ def _failure_of(result: dg.ExecuteInProcessResult, artifact: str) -> SpavlError:
                 print(cause.to_string(), file=sys.stderr)
                 return SpavlError(f"{artifact} failed: {cause.message.strip()}")
     return SpavlError(f"{artifact} failed", "See the run in the Dagster UI.")
-
-
-__all__ = [
-    "MODELS",
-    "Staleness",
-    "build_defs",
-    "inside_repro",
-    "materialize",
-    "observe_models",
-    "open_instance",
-    "prepare_home",
-    "staleness",
-    "synchronise",
-]

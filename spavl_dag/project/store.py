@@ -65,13 +65,6 @@ class Store:
         """The main table of several partitions as one frame, in the order given."""
         return pl.concat([self.read(artifact, partition=partition) for partition in partitions])
 
-    def document(self, artifact: str, name: str) -> Any:
-        """A JSON document of an artifact."""
-        file = self.project.out(artifact) / name
-        if not file.is_file():
-            raise MissingInputError(f"{file} is not there", f"Make it with `spavl run {artifact}`.")
-        return json.loads(file.read_text(encoding="utf-8"))
-
     @contextmanager
     def lock(self, artifact: str, partition: str | None) -> Iterator[None]:
         """Hold an artifact while it is made, so that two runs never make the same calls.
