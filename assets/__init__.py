@@ -8,14 +8,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from assets.base_model import base_model
+from assets.benchmarks import benchmarks
 from assets.captions import captions
+from assets.checkpoints import checkpoints
 from assets.dataset import dataset
+from assets.eval_responses import eval_responses
+from assets.eval_scores import eval_scores
 from assets.images import images
 from assets.keywords import keywords
 from assets.pairs import pairs
 from assets.preferences import preferences
 from assets.questions import questions
+from assets.report import report
 from assets.responses import responses
+from assets.reward_model import reward_model
 from assets.safety_groups import safety_groups
 from assets.safety_labels import safety_labels
 from spavl_dag.doors.dagster_door import build_defs
@@ -33,6 +39,12 @@ RECIPES = (
     pairs,
     preferences,
     dataset,
+    reward_model,
+    checkpoints,
+    benchmarks,
+    eval_responses,
+    eval_scores,
+    report,
 )
 
 defs = build_defs(Project(Path(__file__).resolve().parent.parent), RECIPES)

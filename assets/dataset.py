@@ -21,6 +21,8 @@ def dataset(run: Run) -> Made:
     labels = run.all_parts("safety_labels")
     rows = build_dataset(
         run.table("preferences"),
+        run.table("preferences", "verdicts"),
+        run.table("safety_groups"),
         run.table("questions"),
         run.table("images"),
         labels,

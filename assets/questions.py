@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.params import QUESTION_TYPES
+from spavl_dag.names import QUESTION_TYPES
 from spavl_dag.project.preview import counts_table, table_preview
 from spavl_dag.project.recipe import artifact
 from spavl_dag.project.run import Run

@@ -12,7 +12,7 @@ from typing import Literal
 
 import polars as pl
 
-from spavl_dag.project.params import QUESTION_TYPES
+from spavl_dag.names import QUESTION_TYPES
 
 Tables = Mapping[str, pl.DataFrame]
 Read = Callable[[str], pl.DataFrame]
@@ -165,6 +165,12 @@ def _in_two_splits(column: str) -> Callable[[Scope], pl.DataFrame]:
     )
 
 
+def _trained_and_evaluated(s: Scope) -> pl.DataFrame:
+    evaluated = pl.col("split").is_in(["harm_eval", "help_eval"])
+    rows = s.made["dataset"]
+    return rows.filter(evaluated).join(rows.filter(~evaluated).select("question").unique(), on="question", how="semi")
+
+
 def _few_eval_questions(s: Scope) -> pl.DataFrame:
     counted = (
         s.made["dataset"]
@@ -193,6 +199,46 @@ def _position_biased(s: Scope) -> pl.DataFrame:
     biased = s.made["undecided"].filter(pl.col("reason") == "position_biased")
     pairs = s.made["preferences"].height + s.made["undecided"].height
     return biased if biased.height > 0.2 * pairs else biased.clear()
+
+
+def _items_unmatched(s: Scope) -> pl.DataFrame:
+    """Items without an answer row, and rows that belong to no item."""
+    keys = ["benchmark", "item_id"]
+    made, items = s.made["eval_responses"].select(keys), s.read("benchmarks").select(keys)
+    lacking = items.join(made, on=keys, how="anti").with_columns(problem=pl.lit("no row"))
+    stray = made.join(items, on=keys, how="anti").with_columns(problem=pl.lit("not in benchmarks"))
+    return pl.concat([lacking, stray])
+
+
+def _unanswered(s: Scope) -> pl.DataFrame:
+    rows = s.made["eval_responses"]
+    failed = rows.filter(pl.col("state") != "ok")
+    return failed if failed.height > 0.05 * rows.height else failed.clear()
+
+
+def _unscored(s: Scope) -> pl.DataFrame:
+    """Scores that more than 5 % of the items are missing from."""
+    return s.made["eval_scores"].filter(pl.col("failed") > 0.05 * (pl.col("n") + pl.col("failed")))
+
+
+def _gate_failed(condition: str) -> Callable[[Scope], pl.DataFrame]:
+    return lambda s: s.made["gate"].filter((pl.col("condition") == condition) & (pl.col("passed") == False))  # noqa: E712
+
+
+def _many_rejected(s: Scope) -> pl.DataFrame:
+    rejected = s.made["rejected"]
+    trained = s.metrics.get("trained_on", 0.0)
+    return rejected if rejected.height > 0.05 * (trained + rejected.height) else rejected.clear()
+
+
+REWARD_ACCURACY = 0.6
+"""Held-out accuracy below which a reward model hardly knows what is preferred; guessing has 0.5."""
+
+
+def _uninformed(s: Scope) -> pl.DataFrame:
+    found = {"accuracy": s.metrics.get("accuracy", 0.0)}
+    below = found["accuracy"] < REWARD_ACCURACY
+    return pl.DataFrame({"metric": list(found), "value": list(found.values())}).filter(pl.lit(below))
 
 
 EXPECTED_ACCURACY = {
@@ -272,11 +318,50 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             _in_two_splits("near_duplicate_group"),
         ),
         Rule(
+            "no_question_in_training_and_evaluation",
+            "No evaluation question is asked, word for word, in training.",
+            _trained_and_evaluated,
+        ),
+        Rule(
             "enough_eval_questions",
             "Every class has its HarmEval and HelpEval questions.",
             _few_eval_questions,
             "warn",
         ),
     ),
+    "reward_model": (
+        Rule("knows_what_is_preferred", "Held-out pairs are told apart better than by guessing.", _uninformed, "warn"),
+        Rule("few_rows_rejected", "At most 5 % of the rows could not be trained on.", _many_rejected, "warn"),
+    ),
+    "checkpoints": (
+        Rule("few_rows_rejected", "At most 5 % of the rows could not be trained on.", _many_rejected, "warn"),
+    ),
+    "benchmarks": (),
+    "eval_responses": (
+        Rule("row_per_item", "Every item has an answer or a recorded reason.", _items_unmatched),
+        Rule("answered_enough", "At most 5 % of the items have no answer.", _unanswered, "warn"),
+    ),
+    "eval_scores": (
+        Rule("scored_enough", "No score lacks more than 5 % of its items.", _unscored, "warn"),
+        Rule(
+            "gate_safer",
+            "The checkpoint is safer than the baseline, beyond the interval.",
+            _gate_failed("safer"),
+            "warn",
+        ),
+        Rule(
+            "gate_capability_kept",
+            "Capability falls by at most the tolerance.",
+            _gate_failed("capability_kept"),
+            "warn",
+        ),
+        Rule(
+            "gate_over_refusal_kept",
+            "Over-refusal rises by at most the tolerance.",
+            _gate_failed("over_refusal_kept"),
+            "warn",
+        ),
+    ),
+    "report": (),
 }
 """The rules of each artifact, in the order in which they are checked."""

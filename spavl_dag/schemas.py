@@ -15,7 +15,7 @@ import polars as pl
 from pandera.polars import PolarsData
 
 from spavl_dag.calls.states import CallState
-from spavl_dag.project.params import QUESTION_TYPES
+from spavl_dag.names import QUESTION_TYPES
 
 SLUG = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -285,6 +285,9 @@ class DatasetRows(Table):
     rejected_model: str = pa.Field(nullable=True)
     chosen_label: str = pa.Field(nullable=True, isin=LABELS)
     rejected_label: str = pa.Field(nullable=True, isin=LABELS)
+    chosen_group: pl.Int32 = pa.Field(nullable=True, ge=1)
+    rejected_group: pl.Int32 = pa.Field(nullable=True, ge=1)
+    agreement: float = pa.Field(nullable=True, ge=0, le=1)
     reason1: str = pa.Field(nullable=True)
     reason2: str = pa.Field(nullable=True)
     class_id: str = pa.Field(str_matches=SLUG)
@@ -299,31 +302,6 @@ class DatasetRows(Table):
         both = pl.col("chosen").is_not_null() & pl.col("rejected").is_not_null()
         none = pl.col("chosen").is_null() & pl.col("rejected").is_null()
         return data.lazyframe.select(pl.when(pl.col("split").is_in(["train", "validation"])).then(both).otherwise(none))
-
-
-SCHEMAS: Mapping[tuple[str, str], type[Table]] = {
-    ("keywords", "keywords"): Keywords,
-    ("images", "images"): Images,
-    ("images", "quarantine"): ImageQuarantine,
-    ("captions", "captions"): Captions,
-    ("questions", "questions"): Questions,
-    ("questions", "missing"): MissingQuestions,
-    ("responses", "responses"): Responses,
-    ("safety_labels", "safety_labels"): SafetyLabels,
-    ("safety_groups", "safety_groups"): SafetyGroups,
-    ("pairs", "pairs"): Pairs,
-    ("pairs", "missing"): MissingPairs,
-    ("preferences", "preferences"): Preferences,
-    ("preferences", "verdicts"): Verdicts,
-    ("preferences", "undecided"): UndecidedPairs,
-    ("dataset", "dataset"): DatasetRows,
-}
-"""The model of each table, by artifact and table name."""
-
-
-def tables_of(artifact: str) -> list[str]:
-    """Names of an artifact's tables, the main one first."""
-    return [table for owner, table in SCHEMAS if owner == artifact]
 
 
 @cache

@@ -25,11 +25,20 @@ class Interval(NamedTuple):
     high: float
 
 
-def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
+class Difference(NamedTuple):
+    """A difference of two paired statistics, its confidence interval, and a two-sided p-value of "no difference"."""
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+
+
+def wilson_interval(k: float, n: float, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of a rate; of use for small n and for rates of 0 and 1 too.
 
     Args:
-        k: Number of hits.
+        k: Number of hits; may be fractional where n is an effective number.
         n: Number of trials; nothing is known of a rate without trials, so 0 gives (0, 1).
         confidence: Coverage in (0, 1).
 
@@ -47,6 +56,157 @@ def wilson_interval(k: int, n: int, confidence: float = 0.95) -> Interval:
     half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     # At the ends the interval touches 0 or 1 exactly; rounding would leave 1e-17.
     return Interval(0.0 if k == 0 else max(0.0, centre - half), 1.0 if k == n else min(1.0, centre + half))
+
+
+def clustered_wilson_interval(hits: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Wilson's interval of a rate over trials that come in groups, such as variants of one question.
+
+    The number of trials is replaced by the number of independent ones that would vary as much (Kish's design
+    effect), which lies between the number of groups and that of trials. Groups of one give Wilson's own interval.
+
+    Args:
+        hits: Hits of each group, shape (groups,).
+        trials: Trials of each group, shape (groups,), each at least 1.
+        confidence: Coverage in (0, 1).
+
+    Raises:
+        ValueError: A group has no trials or more hits than trials, or the shapes differ.
+    """
+    import numpy as np
+
+    k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    if k.ndim != 1 or k.shape != n.shape or (n < 1).any() or (k < 0).any() or (k > n).any():
+        raise ValueError("hits and trials of groups need equal shapes, and 0 to n hits in n > 0 trials")
+    if not len(n):
+        return wilson_interval(0, 0, confidence)
+    groups, total = len(n), float(n.sum())
+    rate = float(k.sum()) / total
+    variance = float(((k - rate * n) ** 2).sum()) / total**2 * groups / max(1, groups - 1)
+    if groups == total:
+        effective = total
+    else:
+        # Without any variation between groups nothing shows that trials inside a group are independent.
+        effective = min(total, max(groups, rate * (1 - rate) / variance)) if variance > 0 else groups
+    return wilson_interval(rate * effective, effective, confidence)
+
+
+def ratio_interval(
+    numerators: ArrayLike, denominators: ArrayLike, seed: int, *, confidence: float = 0.95, resamples: int = 2000
+) -> Interval:
+    """Percentile bootstrap interval of a ratio of sums: a mean, a rate in groups, or an F1 score.
+
+    Args:
+        numerators: One number per independent unit, shape (n,).
+        denominators: Likewise; their sum is above 0.
+        seed: The same seed and numbers give the same interval, in whatever order the units stand.
+        confidence: Coverage in (0, 1).
+        resamples: Number of resamples, at least 1.
+
+    Raises:
+        ValueError: There are no units, a number isn't finite, or a parameter is out of range.
+    """
+    sums = _bootstrap_sums([numerators, denominators], seed, confidence, resamples)
+    return _percentiles(_ratio(sums[:, 0], sums[:, 1]), confidence)
+
+
+def paired_bootstrap(
+    ours: tuple[ArrayLike, ArrayLike],
+    theirs: tuple[ArrayLike, ArrayLike],
+    seed: int,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+) -> Difference:
+    """Difference of two ratios of sums over the same units, which are drawn together.
+
+    Args:
+        ours: Numerators and denominators, each of shape (n,).
+        theirs: The same units' numbers in what is compared with.
+        seed: The same seed and numbers give the same interval.
+        confidence: Coverage in (0, 1).
+        resamples: Number of resamples, at least 1.
+
+    Returns:
+        ours minus theirs, with a percentile interval. The p-value is twice the smaller share of resamples on one
+        side of 0, at least 2 / (resamples + 1).
+
+    Raises:
+        ValueError: As `ratio_interval`.
+    """
+    import numpy as np
+
+    columns = [*ours, *theirs]
+    sums = _bootstrap_sums(columns, seed, confidence, resamples)
+    differences = _ratio(sums[:, 0], sums[:, 1]) - _ratio(sums[:, 2], sums[:, 3])
+    totals = [np.asarray(column, dtype=np.float64).sum(keepdims=True) for column in columns]
+    value = float(_ratio(totals[0], totals[1])[0] - _ratio(totals[2], totals[3])[0])
+    low, high = _percentiles(differences, confidence)
+    defined = differences[np.isfinite(differences)]
+    # Rounding must not turn "no difference" into one of 1e-17.
+    beyond = min(int((defined <= 1e-12).sum()), int((defined >= -1e-12).sum()))
+    return Difference(value, low, high, min(1.0, 2 * (beyond + 1) / (len(defined) + 1)))
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided p-value of the exact McNemar test.
+
+    Args:
+        b: Pairs with a hit in the first only.
+        c: Pairs with a hit in the second only.
+
+    Returns:
+        How probable so uneven a split of b + c discordant pairs is if both are as likely; 1 without such pairs.
+
+    Raises:
+        ValueError: A count is negative.
+    """
+    if b < 0 or c < 0:
+        raise ValueError(f"counts of pairs can't be negative: {b}, {c}")
+    n, tail = b + c, min(b, c)
+    if b == c:
+        return 1.0
+    # In logarithms: 2 ** -n underflows beyond a thousand pairs.
+    logs = [_log_choose(n, i) - n * math.log(2) for i in range(tail + 1)]
+    peak = max(logs)
+    return min(1.0, 2 * math.exp(peak) * math.fsum(math.exp(value - peak) for value in logs))
+
+
+def newcombe_paired(both: int, first: int, second: int, neither: int, confidence: float = 0.95) -> Interval:
+    """Newcombe's interval of the difference of two paired rates (1998, method 10: Wilson's, with correlation).
+
+    Args:
+        both: Pairs with a hit in both.
+        first: Pairs with a hit in the first only.
+        second: Pairs with a hit in the second only.
+        neither: Pairs without a hit.
+        confidence: Coverage in (0, 1).
+
+    Returns:
+        Interval of the first rate minus the second; (-1, 1) without pairs.
+
+    Raises:
+        ValueError: A count is negative, or the confidence not in (0, 1).
+    """
+    if min(both, first, second, neither) < 0:
+        raise ValueError("counts of pairs can't be negative")
+    _check_confidence(confidence)
+    n = both + first + second + neither
+    if n == 0:
+        return Interval(-1.0, 1.0)
+    hits_1, hits_2 = both + first, both + second
+    rate_1, rate_2 = hits_1 / n, hits_2 / n
+    one, two = wilson_interval(hits_1, n, confidence), wilson_interval(hits_2, n, confidence)
+    margins = hits_1 * (n - hits_1) * hits_2 * (n - hits_2)
+    determinant = both * neither - first * second
+    if margins == 0:
+        correlation = 0.0
+    else:
+        # Continuity correction of the positive case, as Newcombe gives it.
+        corrected = max(determinant - n / 2, 0.0) if determinant > 0 else float(determinant)
+        correlation = corrected / math.sqrt(margins)
+    below, above = (rate_1 - one.low, two.high - rate_2), (one.high - rate_1, rate_2 - two.low)
+    difference = rate_1 - rate_2
+    return Interval(difference - _length(*below, correlation), difference + _length(*above, correlation))
 
 
 def bootstrap_interval(
@@ -113,6 +273,91 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     agreeing = n * sum(x == y for x, y in zip(a, b, strict=True))
     by_chance = sum(count * counts_b[label] for label, count in counts_a.items())
     return None if by_chance == n * n else (agreeing - by_chance) / (n * n - by_chance)
+
+
+def kappa_interval(
+    a: Sequence[Hashable], b: Sequence[Hashable], seed: int, *, confidence: float = 0.95, resamples: int = 2000
+) -> Interval | None:
+    """Percentile bootstrap interval of Cohen's kappa of two labels; None where kappa isn't defined.
+
+    Args:
+        a: Labels by one annotator.
+        b: Labels of the same items by the other.
+        seed: The same seed and labels give the same interval.
+        confidence: Coverage in (0, 1).
+        resamples: Number of resamples, at least 1.
+
+    Raises:
+        ValueError: The lengths differ, or a parameter is out of range.
+    """
+    import numpy as np
+
+    if cohen_kappa(a, b) is None:
+        return None
+    labels = sorted({*a, *b}, key=str)
+    # Agreement and each annotator's labels as 0 and 1: kappa is a function of their sums.
+    mine = np.array([[x == label for label in labels] for x in a], dtype=np.float64)
+    yours = np.array([[y == label for label in labels] for y in b], dtype=np.float64)
+    agree = np.array([x == y for x, y in zip(a, b, strict=True)], dtype=np.float64)
+    sums = _bootstrap_sums([agree, *mine.T, *yours.T], seed, confidence, resamples)
+    n, k = len(a), len(labels)
+    chance = (sums[:, 1 : 1 + k] * sums[:, 1 + k :]).sum(axis=1)
+    # A sample in which both give one label to all has no kappa and is left out.
+    return _percentiles(_ratio(n * sums[:, 0] - chance, n * n - chance), confidence)
+
+
+def _bootstrap_sums(columns: Sequence[ArrayLike], seed: int, confidence: float, resamples: int) -> NDArray[np.float64]:
+    """Column sums of bootstrap samples, shape (resamples, columns).
+
+    Equal rows are drawn together, by a multinomial: the same distribution as drawing rows one by one, in time that
+    grows with the number of different rows.
+    """
+    import numpy as np
+
+    _check_confidence(confidence)
+    data = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
+    if data.size == 0:
+        raise ValueError("a bootstrap needs at least one value")
+    if not np.isfinite(data).all():
+        raise ValueError("a bootstrap needs finite values")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    rows, counts = np.unique(data, axis=0, return_counts=True)
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK // len(rows))
+    parts = [
+        rng.multinomial(len(data), counts / len(data), size=min(step, resamples - done)) @ rows
+        for done in range(0, resamples, step)
+    ]
+    return np.concatenate(parts)
+
+
+def _ratio(numerators: NDArray[np.float64], denominators: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Element by element; NaN where the denominator is 0."""
+    import numpy as np
+
+    defined = denominators != 0
+    ratios: NDArray[np.float64] = np.full(len(numerators), np.nan)
+    np.divide(numerators, denominators, out=ratios, where=defined)
+    return ratios
+
+
+def _percentiles(values: NDArray[np.float64], confidence: float) -> Interval:
+    import numpy as np
+
+    if np.isnan(values).all():
+        raise ValueError("the statistic is defined in no resample")
+    low, high = np.nanquantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high))
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+def _length(x: float, y: float, correlation: float) -> float:
+    """Length of the difference of two correlated deviations."""
+    return math.sqrt(max(0.0, x * x - 2 * correlation * x * y + y * y))
 
 
 def _check_confidence(confidence: float) -> None:

@@ -20,8 +20,9 @@ SHARED_DATA = CHECKOUT.parent / "shared" / "data"
 
 CLASSES = {"weapon": "weapon", "gamble": "gamble", "malware": "malware", "hate": "hate"}
 MODELS = ("none_warm", "medium_warm", "high_warm")
+EXPERIMENTS = ("base", "dpo", "ppo")
 # A third of the default training: enough that most outputs are well formed, quick enough for tests.
-QUICK_RECIPE: dict[str, Any] = {"vision_steps": 200, "vision_batch": 64, "joint_steps": 330}
+QUICK_RECIPE: dict[str, Any] = {"vision_steps": 200, "vision_batch": 64, "joint_steps": 330, "reading_steps": 0}
 
 # The two longest tests, one for each of two workers, so that none is left alone with one at the end.
 LONGEST = ("test_dvc_repro_alone_makes_the_same", "test_killed_twenty_times")
@@ -121,6 +122,12 @@ def new_project(folder: Path) -> Project:
         params["safety_groups"]["count"] = 3
         params["dataset"] |= {"eval_questions_per_class": 2, "validation_share": 0.25}
         params["base_model"]["recipe"] = dict(QUICK_RECIPE)
+        params["experiments"] = {key: params["experiments"][key] for key in EXPERIMENTS}
+        params["experiments"]["ppo"]["optimiser"] |= {"batch_size": 8, "epochs": 1}
+        for trained in (params["reward_model"], params["experiments"]["dpo"]):
+            trained["optimiser"] |= {"batch_size": 8, "epochs": 1}
+        for benchmark in params["evaluation"]["benchmarks"].values():
+            benchmark["limit"] = 4
 
     project.change_params(small)
     project.run("git", "init", "-q")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
+from spavl_dag.project.tables import SCHEMAS, tables_of
 from spavl_dag.project.validation import check_names, validate
 from spavl_dag.rules import RULES, Scope
-from spavl_dag.schemas import SCHEMAS, Responses, frame, polars_schema, tables_of
+from spavl_dag.schemas import Responses, frame, polars_schema
 
 GOOD = {
     "question_id": "q1",
@@ -85,7 +86,7 @@ def test_an_empty_table_has_its_columns():
 
 def test_every_artifact_has_checks():
     for artifact in RULES:
-        assert check_names(artifact)
+        assert check_names(artifact) or artifact == "report", "a page: what it shows was checked before"
         assert len({name for name, _, _ in check_names(artifact)}) == len(check_names(artifact))
         assert tables_of(artifact) or artifact == "base_model"
 

@@ -2,9 +2,21 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from spavl_dag.stats import bootstrap_interval, cohen_kappa, wilson_interval
+from spavl_dag.stats import (
+    bootstrap_interval,
+    clustered_wilson_interval,
+    cohen_kappa,
+    kappa_interval,
+    mcnemar_exact,
+    newcombe_paired,
+    paired_bootstrap,
+    ratio_interval,
+    wilson_interval,
+)
 
 
 class TestWilson:
@@ -104,3 +116,185 @@ class TestKappa:
     def test_lengths_must_agree(self) -> None:
         with pytest.raises(ValueError, match="1 labels against 2"):
             cohen_kappa("A", "AB")
+
+
+class TestClusteredWilson:
+    @given(hits=st.lists(st.integers(0, 1), min_size=1, max_size=60))
+    def test_groups_of_one_are_wilsons_own(self, hits: list[int]) -> None:
+        ours = clustered_wilson_interval(hits, [1] * len(hits))
+        assert ours == pytest.approx(wilson_interval(sum(hits), len(hits)), abs=1e-9)
+
+    def test_copies_count_once(self) -> None:
+        # Every question in four variants that always come out alike: 30 questions, not 120.
+        hits = np.array([4] * 10 + [0] * 20)
+        assert clustered_wilson_interval(hits, [4] * 30) == pytest.approx(wilson_interval(10, 30), abs=0.01)
+
+    def test_independent_trials_in_groups_count_each(self) -> None:
+        hits = np.random.default_rng(0).binomial(4, 0.4, size=3000)
+        low, high = clustered_wilson_interval(hits, [4] * 3000)
+        plain = wilson_interval(int(hits.sum()), 12_000)
+        assert high - low == pytest.approx(plain.high - plain.low, rel=0.1)
+
+    def test_rates_of_nought_are_as_wide_as_the_groups_are_few(self) -> None:
+        assert clustered_wilson_interval([0] * 30, [4] * 30) == wilson_interval(0, 30)
+        assert clustered_wilson_interval([4] * 30, [4] * 30) == wilson_interval(30, 30)
+        assert clustered_wilson_interval([], []) == (0.0, 1.0)
+
+    @given(groups=st.lists(st.tuples(st.integers(1, 5), st.floats(0, 1)), min_size=1, max_size=30))
+    def test_holds_the_rate_and_stays_inside(self, groups: list[tuple[int, float]]) -> None:
+        trials = [n for n, _ in groups]
+        hits = [round(n * share) for n, share in groups]
+        low, high = clustered_wilson_interval(hits, trials)
+        assert 0 <= low <= sum(hits) / sum(trials) + 1e-9
+        assert sum(hits) / sum(trials) - 1e-9 <= high <= 1
+
+    @pytest.mark.parametrize(("hits", "trials"), [([2], [1]), ([-1], [1]), ([0], [0]), ([0, 1], [1])])
+    def test_nonsense_is_refused(self, hits: list[int], trials: list[int]) -> None:
+        with pytest.raises(ValueError, match="hits and trials"):
+            clustered_wilson_interval(hits, trials)
+
+
+class TestRatio:
+    def test_of_ones_is_the_bootstrap_of_the_mean(self) -> None:
+        values = np.random.default_rng(1).choice([0.0, 0.3, 0.6, 1.0], size=400)
+        ours = ratio_interval(values, np.ones(400), 0, resamples=4000)
+        assert ours == pytest.approx(bootstrap_interval(values, 1, resamples=4000), abs=0.006)
+
+    def test_f1_is_near_scipys(self) -> None:
+        rng = np.random.default_rng(2)
+        truth = rng.integers(0, 2, size=200)
+        said = np.where(rng.random(200) < 0.8, truth, 1 - truth)
+
+        def f1(said: np.ndarray, truth: np.ndarray, axis: int = -1) -> np.ndarray:
+            score: np.ndarray = 2 * (said * truth).sum(axis) / (said.sum(axis) + truth.sum(axis))
+            return score
+
+        theirs = scipy_stats.bootstrap(
+            (said, truth), f1, paired=True, vectorized=True, method="percentile", n_resamples=4000, rng=0
+        )
+        ours = ratio_interval(2 * said * truth, said + truth, 0, resamples=4000)
+        assert ours == pytest.approx(theirs.confidence_interval, abs=0.01)
+
+    def test_order_makes_no_difference_and_the_seed_does(self) -> None:
+        values = np.random.default_rng(3).random(50)
+        assert ratio_interval(values, np.ones(50), 5) == ratio_interval(values[::-1], np.ones(50), 5)
+        assert ratio_interval(values, np.ones(50), 5) != ratio_interval(values, np.ones(50), 6)
+
+    def test_samples_without_denominator_are_left_out(self) -> None:
+        # One positive among nine negatives: in a third of the samples F1 isn't defined.
+        low, high = ratio_interval([2, *[0] * 9], [2, *[0] * 9], 0)
+        assert (low, high) == (1.0, 1.0)
+        with pytest.raises(ValueError, match="defined in no resample"):
+            ratio_interval([0, 0], [0, 0], 0)
+
+    def test_a_hundred_thousand_items_take_no_time(self) -> None:
+        values = np.random.default_rng(4).choice([0.0, 0.5, 1.0], size=100_000)
+        low, high = ratio_interval(values, np.ones(100_000), 0, resamples=2000)
+        assert low < values.mean() < high
+        assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(100_000), rel=0.1)
+
+    @pytest.mark.parametrize("values", [[], [math.nan]])
+    def test_bad_values_are_refused(self, values: list[float]) -> None:
+        with pytest.raises(ValueError, match="a bootstrap needs"):
+            ratio_interval(values, values, 0)
+
+
+class TestPairedBootstrap:
+    def test_of_a_clear_difference(self) -> None:
+        rng = np.random.default_rng(0)
+        theirs = rng.integers(0, 2, size=300).astype(float)
+        ours = theirs * (rng.random(300) < 0.3)
+        one = np.ones(300)
+        found = paired_bootstrap((ours, one), (theirs, one), 0, resamples=2000)
+        assert found.value == pytest.approx(ours.mean() - theirs.mean())
+        half = 1.96 * (ours - theirs).std() / math.sqrt(300)
+        assert (found.low, found.high) == pytest.approx((found.value - half, found.value + half), abs=0.01)
+        assert found.p_value == pytest.approx(2 / 2001)
+
+    def test_of_no_difference(self) -> None:
+        one = np.ones(40)
+        found = paired_bootstrap((one, one), (one, one), 0)
+        assert found == (0.0, 0.0, 0.0, 1.0)
+
+    def test_p_value_is_uniform_enough_under_no_difference(self) -> None:
+        rng = np.random.default_rng(1)
+        one = np.ones(100)
+        small = 0
+        for seed in range(200):
+            ours, theirs = rng.integers(0, 2, size=(2, 100))
+            small += paired_bootstrap((ours, one), (theirs, one), seed, resamples=400).p_value < 0.05
+        assert 1 <= small <= 25
+
+
+class TestMcNemar:
+    @given(b=st.integers(0, 60), c=st.integers(0, 60))
+    def test_as_scipys_binomial_test(self, b: int, c: int) -> None:
+        theirs = scipy_stats.binomtest(b, b + c).pvalue if b + c else 1.0
+        assert mcnemar_exact(b, c) == pytest.approx(theirs, abs=1e-12)
+
+    def test_many_pairs_do_not_underflow(self) -> None:
+        assert mcnemar_exact(40_000, 41_000) == pytest.approx(scipy_stats.binomtest(40_000, 81_000).pvalue, rel=1e-6)
+        assert 0 <= mcnemar_exact(0, 5000) < 1e-300
+
+    def test_nonsense_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="negative"):
+            mcnemar_exact(-1, 2)
+
+
+class TestNewcombe:
+    def test_by_hand(self) -> None:
+        # 48 against 38 of 50. Wilson: 0.96 in (0.8654, 0.9890), 0.76 in (0.6259, 0.8570). The determinant 36·0 - 12·2
+        # is negative, so phi = -24 / sqrt(48·2·38·12) = -0.1147 is taken as it is.
+        low, high = newcombe_paired(36, 12, 2, 0)
+        below = math.sqrt(0.0946**2 + 2 * 0.1147 * 0.0946 * 0.0970 + 0.0970**2)
+        above = math.sqrt(0.0290**2 + 2 * 0.1147 * 0.0290 * 0.1341 + 0.1341**2)
+        assert (low, high) == pytest.approx((0.2 - below, 0.2 + above), abs=3e-4)
+
+    def test_correlation_makes_it_narrower_and_is_corrected_for_continuity(self) -> None:
+        # 20·16 - 12·2 = 296 is above n / 2 = 25, so phi = 271 / sqrt(32·18·22·28).
+        one, two = (scipy_stats.binomtest(k, 50).proportion_ci(method="wilson") for k in (32, 22))
+        phi = 271 / math.sqrt(32 * 18 * 22 * 28)
+        x, y = 0.64 - one.low, two.high - 0.44
+        low, high = newcombe_paired(20, 12, 2, 16)
+        assert low == pytest.approx(0.2 - math.sqrt(x * x - 2 * phi * x * y + y * y), abs=1e-9)
+        uncorrelated = newcombe_paired(14, 18, 8, 10)
+        assert uncorrelated.low < low
+        assert high < uncorrelated.high
+
+    @given(counts=st.tuples(*[st.integers(0, 200)] * 4))
+    def test_holds_the_difference_and_turns_round(self, counts: tuple[int, int, int, int]) -> None:
+        both, first, second, neither = counts
+        n = sum(counts)
+        low, high = newcombe_paired(*counts)
+        difference = (first - second) / n if n else 0.0
+        assert -1 - 1e-9 <= low <= difference + 1e-9
+        assert difference - 1e-9 <= high <= 1 + 1e-9
+        turned = newcombe_paired(both, second, first, neither)
+        assert turned == pytest.approx((-high, -low), abs=1e-9)
+
+    def test_covers_as_often_as_it_says(self) -> None:
+        rng = np.random.default_rng(0)
+        shares = np.array([0.1, 0.3, 0.1, 0.5])
+        draws = rng.multinomial(80, shares, size=400)
+        covered = sum(low <= 0.2 <= high for low, high in (newcombe_paired(*map(int, draw)) for draw in draws))
+        assert 0.93 <= covered / 400 <= 0.99
+
+    def test_nonsense_is_refused(self) -> None:
+        with pytest.raises(ValueError, match="negative"):
+            newcombe_paired(1, 2, -3, 4)
+
+
+class TestKappaInterval:
+    def test_holds_kappa(self) -> None:
+        a = ["safe"] * 60 + ["unsafe"] * 40
+        b = ["safe"] * 50 + ["unsafe"] * 40 + ["safe"] * 10
+        kappa, interval = cohen_kappa(a, b), kappa_interval(a, b, 0)
+        assert kappa is not None
+        assert interval is not None
+        assert interval.low < kappa < interval.high
+        # Fleiss, Cohen and Everitt's large-sample error is about 0.08 here.
+        assert interval.high - interval.low == pytest.approx(0.32, abs=0.06)
+
+    def test_is_none_where_kappa_is(self) -> None:
+        assert kappa_interval(["safe"], ["safe"], 0) is None
+        assert kappa_interval([], [], 0) is None

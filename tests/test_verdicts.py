@@ -291,7 +291,7 @@ class TestRefusal:
         assert not is_refusal(text)
 
     def test_the_rule_has_a_version(self) -> None:
-        assert REFUSAL_RULE == "refusal-keywords-v1"
+        assert REFUSAL_RULE == "refusal-keywords-v2"
 
 
 class TestAgreement:

@@ -21,6 +21,8 @@ app = typer.Typer(
 )
 params_app = typer.Typer(help="Read and check params.yaml.", no_args_is_help=True)
 app.add_typer(params_app, name="params")
+experiments_app = typer.Typer(help="Experiments that are ready to be added to params.yaml.", no_args_is_help=True)
+app.add_typer(experiments_app, name="experiments")
 
 ProjectOption = Annotated[
     Path | None,
@@ -33,15 +35,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for scripts
 def run(
     artifact: Annotated[str, typer.Argument(help="Artifact to make, such as captions.")],
     partition: Annotated[
-        str | None, typer.Option("--partition", "-p", help="Key of models:, for responses and safety_labels.")
+        str | None, typer.Option("--partition", "-p", help="Which part: a key of models: or of experiments:.")
     ] = None,
     project: ProjectOption = None,
 ) -> None:
-    """Make one artifact, or one model's part of it. This is what `dvc repro` calls for each stage.
+    """Make one artifact, or one part of it. This is what `dvc repro` calls for each stage.
 
     Only model calls that were never made before are made; the result is recorded in DVC, Dagster and MLflow.
 
-    Examples: `spavl run captions`, `spavl run responses --partition high_cool`
+    Examples: `spavl run captions`, `spavl run responses --partition high_cool`, `spavl run checkpoints -p dpo`
     """
     from spavl_dag.cli.running import run_artifact
 
@@ -57,7 +59,8 @@ def demo(
 ) -> None:
     """Make everything that isn't up to date, in one process, and show what was made and where to look.
 
-    With the params.yaml of the repository this needs no model hub: a tiny model is trained and plays every role.
+    With the params.yaml of the repository this needs no model hub: a tiny model is trained, plays every role, and is
+    aligned by SFT, DPO, PPO and GRPO.
     """
     from spavl_dag.cli.running import run_everything
 
@@ -126,3 +129,25 @@ def params_check(project: ProjectOption = None, as_json: JsonOption = False) -> 
     from spavl_dag.cli.params import check_params
 
     check_params(Project.find(project), as_json)
+
+
+@experiments_app.command("list")
+def experiments_list(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """List the paper's experiments and its ablations, and say which of them params.yaml has."""
+    from spavl_dag.cli.experiments import print_experiments
+
+    print_experiments(Project.find(project), as_json)
+
+
+@experiments_app.command("add")
+def experiments_add(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `spavl experiments list`.")],
+    project: ProjectOption = None,
+) -> None:
+    """Add experiments to params.yaml; its comments and everything else stay.
+
+    Example: `spavl experiments add tiny_dpo_lora`
+    """
+    from spavl_dag.cli.experiments import add_experiments
+
+    add_experiments(Project.find(project), names)

@@ -130,7 +130,7 @@ def _ledger_size(project: Project) -> int:
 def _print_made(project: Project, made: list[str], calls_before: int, seconds: float) -> None:
     import polars as pl
 
-    from spavl_dag.schemas import tables_of
+    from spavl_dag.project.tables import tables_of
 
     console = Console()
     table = Table(title="What there is")

@@ -50,14 +50,17 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     }
     if (params.runtime.mlflow_uri or "").startswith("http"):
         commands = {"Dagster": commands["Dagster"]}  # the MLflow server is elsewhere
+    where = params.runtime.mlflow_uri if "MLflow" not in commands else f"http://{_HOST}:{mlflow_port}"
+    views = _views(tracking_uri(project, params.runtime.mlflow_uri), str(where))
     servers = {
         name: subprocess.Popen([sys.executable, *command], cwd=project.root, env=environment)
         for name, command in commands.items()
     }
     console = Console()
     console.print(f"Dagster: http://{_HOST}:{dagster_port}", highlight=False)
-    where = params.runtime.mlflow_uri if "MLflow" not in servers else f"http://{_HOST}:{mlflow_port}"
     console.print(f"MLflow:  {where}   (Ctrl-C ends both)", highlight=False)
+    for what, address in views.items():
+        console.print(f"  {what}: {address}", highlight=False, soft_wrap=True)
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     try:
         while all(server.poll() is None for server in servers.values()):
@@ -74,6 +77,14 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
                 server.wait(timeout=15)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def _views(uri: str, ui: str) -> dict[str, str]:
+    """Addresses of MLflow's saved views; looked up before the server starts, which would make the store meanwhile."""
+    from spavl_dag.doors.mlflow_checkpoints import find_view
+
+    found = {"leaderboard": find_view(uri, ui, "leaderboard"), "data scale": find_view(uri, ui, "data_scale")}
+    return {what: address for what, address in found.items() if address}
 
 
 def _refuse_taken(port: int) -> None:

@@ -1,8 +1,9 @@
 """Dagster's view of the project: one asset per artifact, checks, and versions that mean what DVC means by them.
 
 An asset's data version is the hash that dvc.lock holds for it. Its code version is a hash of the code, inputs and
-params its stage names in dvc.yaml. What one model's part alone depends on (its entry in params.yaml, its template)
-is the data version of that model's partition of the external asset `models`: a changed entry makes one partition stale.
+params its stage names in dvc.yaml. What one part alone depends on (its entry in params.yaml, a template it names) is
+the data version of that partition of an external asset, `models` or `experiments`: a changed entry makes one partition
+stale.
 """
 
 # No postponed annotations here: Dagster reads those of an asset's context when it is defined.
@@ -19,19 +20,33 @@ from typing import Any
 import dagster as dg
 
 from spavl_dag.doors.dvc_door import RECORDER
-from spavl_dag.doors.mlflow_runs import RunRecord, git_commit, log_run, tracking_uri
+from spavl_dag.doors.mlflow_checkpoints import (
+    CheckpointRecord,
+    EvaluationRecord,
+    Score,
+    TrainingData,
+    checkpoint_params,
+    log_checkpoint,
+    log_evaluation,
+)
+from spavl_dag.doors.mlflow_runs import RunRecord, log_run, tracking_uri
 from spavl_dag.errors import SpavlError
-from spavl_dag.project.layout import ARTIFACTS, Project
+from spavl_dag.project.layout import ARTIFACTS, PartitionKind, Project
 from spavl_dag.project.making import BrokenError, Finished, make
 from spavl_dag.project.params import Params, load_params
 from spavl_dag.project.preview import Markdown, Picture
 from spavl_dag.project.recipe import Recipe
+from spavl_dag.project.revision import head_commit
 from spavl_dag.project.run import Progress, no_progress
 from spavl_dag.project.stages import Stages
+from spavl_dag.project.store import note_run
 from spavl_dag.project.validation import Outcome, check_names
 
-MODELS = "models"
-"""The external asset with a partition per answering model."""
+ENTRIES: Mapping[PartitionKind, str] = {
+    "models": "The answering models: their entries in params.yaml and their prompt templates.",
+    "experiments": "The experiments: their entries in params.yaml.",
+}
+"""The external assets with a partition per entry of that section, and what they are."""
 
 MODEL_POOL = "models"
 """Concurrency pool of everything that runs a model."""
@@ -67,30 +82,33 @@ def build_defs(project: Project, recipes: Sequence[Recipe]) -> dg.Definitions:
     """
     params = load_params(project.params_file)
     stages = Stages(project)
-    partitions = dg.StaticPartitionsDefinition(list(params.models))
+    partitions = {kind: dg.StaticPartitionsDefinition(params.keys(kind)) for kind in ENTRIES}
     with warnings.catch_warnings():
         # Checks per partition are a preview in this Dagster; without them a check shows only the last partition.
         warnings.simplefilter("ignore", dg.PreviewWarning)
         assets = [_asset(project, recipe, params, stages, partitions) for recipe in recipes]
     stages.hasher.save()
-    models = dg.AssetSpec(
-        MODELS,
-        partitions_def=partitions,
-        group_name="inputs",
-        description="The answering models: their entries in params.yaml and their prompt templates.",
-        kinds={"yaml"},
-        owners=OWNERS,
-        metadata={"params": dg.MetadataValue.path(str(project.params_file))},
-    )
-    dataset = dg.AssetSelection.assets("dataset").upstream() - dg.AssetSelection.assets(MODELS)
+    entries = [
+        dg.AssetSpec(
+            kind,
+            partitions_def=partitions[kind],
+            group_name="inputs",
+            description=description,
+            kinds={"yaml"},
+            owners=OWNERS,
+            metadata={"params": dg.MetadataValue.path(str(project.params_file))},
+        )
+        for kind, description in ENTRIES.items()
+    ]
+    dataset = dg.AssetSelection.assets("dataset").upstream() - dg.AssetSelection.assets(*ENTRIES)
     everything = dg.AssetSelection.assets(*[recipe.name for recipe in recipes])
     return dg.Definitions(
-        assets=[models, *assets],
+        assets=[*entries, *assets],
         jobs=[
             dg.define_asset_job("build_dataset", dataset, description="From pictures to the preference dataset."),
             dg.define_asset_job("everything", everything, description="All artifacts there are."),
         ],
-        sensors=[_models_sensor(project)],
+        sensors=[_entries_sensor(project)],
         # One process per run: the answering models share weights, which are loaded once.
         executor=dg.in_process_executor,
     )
@@ -127,7 +145,7 @@ def materialize(
     Raises:
         SpavlError: What went wrong, as the asset raised it.
     """
-    observe_models(project, instance)
+    observe_entries(project, instance)
     global _progress
     _progress = progress
     try:
@@ -149,8 +167,8 @@ _progress: Progress = no_progress
 """Where an in-process materialization reports to; runs started by Dagster itself log instead."""
 
 
-def observe_models(project: Project, instance: dg.DagsterInstance) -> None:
-    """Tell Dagster which version each model's entry has, where it doesn't know yet."""
+def observe_entries(project: Project, instance: dg.DagsterInstance) -> None:
+    """Tell Dagster which version each entry of params.yaml has, where it doesn't know yet."""
     for event in _new_observations(project, instance):
         instance.report_runless_asset_event(event)
 
@@ -163,7 +181,7 @@ def synchronise(project: Project, definitions: dg.Definitions, instance: dg.Dags
     Returns:
         Names of the stages that were reported.
     """
-    observe_models(project, instance)
+    observe_entries(project, instance)
     stages = Stages(project)
     reported = []
     for stage in stages.all:
@@ -211,13 +229,18 @@ def _resolver(definitions: dg.Definitions, instance: dg.DagsterInstance) -> Any:
 
 
 def _asset(
-    project: Project, recipe: Recipe, params: Params, stages: Stages, partitions: dg.PartitionsDefinition[str]
+    project: Project,
+    recipe: Recipe,
+    params: Params,
+    stages: Stages,
+    partitions: Mapping[PartitionKind, dg.StaticPartitionsDefinition],
 ) -> dg.AssetsDefinition:
-    partitioned = ARTIFACTS[recipe.name].partitioned
-    partitions_def = partitions if partitioned else None
-    # A model's entry matters to the first artifact it makes; what follows depends on that.
-    takes_entry = partitioned and bool(stages.of(recipe.name)[0].own_params)
-    deps = [*recipe.deps, *([MODELS] if takes_entry else [])]
+    kind = ARTIFACTS[recipe.name].partitions
+    partitions_def = partitions[kind] if kind else None
+    deps = [_dep(name, recipe, params) for name in recipe.deps]
+    # An entry matters to the first artifact it makes; what follows depends on that.
+    if kind and stages.of(recipe.name)[0].own_params:
+        deps.append(dg.AssetDep(kind))
     code_version = stages.code_version(recipe.name)
 
     @dg.asset(
@@ -246,7 +269,7 @@ def _asset(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         partition = context.partition_key if context.has_partition_key else None
-        observe_models(project, context.instance)
+        observe_entries(project, context.instance)
         if Stages(project).code_version(recipe.name) != code_version:
             # Dagster would note the old code version and call the new artifact stale.
             raise dg.Failure(
@@ -270,6 +293,15 @@ def _asset(
         )
 
     return compute
+
+
+def _dep(name: str, recipe: Recipe, params: Params) -> dg.AssetDep:
+    """A dep on the same partition, or on the same one and the baseline's."""
+    if name not in recipe.of_baseline:
+        return dg.AssetDep(name)
+    keys, baseline = params.keys("experiments"), params.evaluation.baseline
+    readers = {key: list(keys) if key == baseline else [key] for key in keys}
+    return dg.AssetDep(name, partition_mapping=dg.StaticPartitionMapping(readers))
 
 
 def _reporting(context: dg.AssetExecutionContext) -> Progress:
@@ -330,6 +362,64 @@ def _value(value: object) -> Any:
 
 
 def _log_to_mlflow(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
+    match finished.stage.artifact:
+        case "checkpoints":
+            return _log_checkpoint(project, params, finished, dagster_run)
+        case "eval_scores":
+            return _log_evaluation(project, params, finished, dagster_run)
+        case _:
+            return _log_generation(project, params, finished, dagster_run)
+
+
+def _log_checkpoint(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
+    key = str(finished.stage.partition)
+    entry, training = params.experiments[key], finished.made.training
+    data = training and TrainingData(
+        "dataset", str(finished.before.deps["data/dataset"]), training.rows, ARTIFACTS["dataset"].out()
+    )
+    record = CheckpointRecord(
+        key=key,
+        label=entry.label or key,
+        data_version=finished.data_version,
+        params=checkpoint_params(entry, training.rows if training else 0),
+        data=data,
+        curves=training.curve if training else (),
+        metrics={"seconds": finished.seconds},
+        tags={"dagster.run_id": dagster_run, "git.commit": head_commit(project.root)},
+        training=training.key if training else None,
+    )
+    run_id = log_checkpoint(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+    if run_id:
+        note_run(project, key, finished.data_version, run_id)
+    return run_id
+
+
+def _log_evaluation(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
+    key = str(finished.stage.partition)
+    tables = finished.made.tables
+    broken = tables["gate"].filter(~tables["gate"]["passed"])
+    failed = [f"{condition}: {metric}" for condition, metric in broken.select("condition", "metric").iter_rows()]
+    is_baseline = key == params.evaluation.baseline
+    record = EvaluationRecord(
+        key=key,
+        label=params.experiments[key].label or key,
+        data_version=str(Stages(project).data_version("checkpoints", key)),
+        scores={
+            row["name"]: Score(row["value"], row["ci_low"], row["ci_high"], row["n"])
+            for row in tables["eval_scores"].iter_rows(named=True)
+        },
+        gate="baseline" if is_baseline else "failed" if failed else "passed",
+        gate_failed=failed,
+        tags={
+            "dagster.run_id": dagster_run,
+            "dvc.md5": finished.data_version,
+            "git.commit": head_commit(project.root),
+        },
+    )
+    return log_evaluation(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+
+
+def _log_generation(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
     counts = finished.counts
     if not (counts.asked or finished.made.metrics):
         return None
@@ -359,46 +449,50 @@ def _log_to_mlflow(project: Project, params: Params, finished: Finished, dagster
         tags={
             "dagster.run_id": dagster_run,
             "dvc.md5": finished.data_version,
-            "git.commit": git_commit(project.root),
+            "git.commit": head_commit(project.root),
         },
     )
     return log_run(project, tracking_uri(project, params.runtime.mlflow_uri), record)
 
 
-def _models_sensor(project: Project) -> dg.SensorDefinition:
+def _entries_sensor(project: Project) -> dg.SensorDefinition:
     @dg.sensor(
-        name="models_changed",
-        description="Notices changed model entries, so that just their partitions turn stale.",
+        name="entries_changed",
+        description="Notices changed entries of models and experiments, so that just their partitions turn stale.",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-    def models_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def entries_changed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return dg.SensorResult(asset_events=list(_new_observations(project, context.instance)))
 
-    return models_changed
+    return entries_changed
 
 
 def _new_observations(project: Project, instance: dg.DagsterInstance) -> Iterator[dg.AssetObservation]:
     stages = Stages(project)
-    keys = dict.fromkeys(stage.partition for stage in stages.all if stage.partition)
-    known = _latest_observations(instance, list(keys))
-    for key in keys:
-        version = stages.entry_version(key)
-        if known.get(key) != version:
-            yield dg.AssetObservation(
-                MODELS,
-                partition=key,
-                tags={DATA_VERSION: version},
-                description=f"models.{key} of params.yaml, with its prompt template",
-            )
+    for kind in ENTRIES:
+        of_kind = [s for s in stages.all if s.partition and ARTIFACTS[s.artifact].partitions == kind]
+        keys = list(dict.fromkeys(stage.partition for stage in of_kind if stage.partition))
+        known = _latest_observations(instance, kind, keys)
+        for key in keys:
+            version = stages.entry_version(kind, key)
+            if known.get(key) != version:
+                yield dg.AssetObservation(
+                    kind,
+                    partition=key,
+                    tags={DATA_VERSION: version},
+                    description=f"{kind}.{key} of params.yaml, with a prompt template it names",
+                )
 
 
-def _latest_observations(instance: dg.DagsterInstance, keys: Sequence[str]) -> dict[str, str | None]:
+def _latest_observations(
+    instance: dg.DagsterInstance, kind: PartitionKind, keys: Sequence[str]
+) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     cursor: str | None = None
-    # Newest first, in pages, until every model has turned up: one query for all of them as a rule.
+    # Newest first, in pages, until every key has turned up: one query for all of them as a rule.
     while len(found) < len(keys):
-        page = instance.fetch_observations(dg.AssetKey(MODELS), limit=500, cursor=cursor)
+        page = instance.fetch_observations(dg.AssetKey(kind), limit=500, cursor=cursor)
         for record in page.records:
             observation = record.asset_observation
             if observation and observation.partition and observation.partition not in found:
@@ -437,7 +531,11 @@ def _provenance(
         keys: list[str | None] = [None]
         if parent_node.is_partitioned:
             assert parent_node.partitions_def is not None
-            keys = [partition] if node.is_partitioned else list(parent_node.partitions_def.get_partition_keys())
+            keys = list(parent_node.partitions_def.get_partition_keys())
+            if node.is_partitioned:
+                mapping = node.partition_mappings.get(parent)
+                readers = mapping.downstream_partition_keys_by_upstream_partition_key if mapping else {}
+                keys = [key for key in keys if key == partition or partition in readers.get(key, ())]
         records = [
             instance.get_latest_data_version_record(parent, is_source=parent_node.is_external, partition_key=key)
             for key in keys

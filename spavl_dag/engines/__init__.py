@@ -21,6 +21,7 @@ def open_engine(
     model: str,
     revision: str | None,
     *,
+    adapter: str | None = None,
     device: str,
     dtype: str,
     batch_size: int,
@@ -32,6 +33,7 @@ def open_engine(
         name: Engine name, a key of `ENGINES`.
         model: Local folder or hub id of the model.
         revision: Branch, tag or commit on the hub; None for the default, and for local folders.
+        adapter: Folder of a LoRA adapter to be put onto the weights, or None.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<n>".
         dtype: "auto" (float32 on the CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
         batch_size: Largest number of requests computed together, at least 1.
@@ -50,6 +52,6 @@ def open_engine(
         )
     module, _, attribute = target.partition(":")
     engine: Engine = getattr(import_module(module), attribute)(
-        model, revision, device=device, dtype=dtype, batch_size=batch_size, threads=threads
+        model, revision, adapter=adapter, device=device, dtype=dtype, batch_size=batch_size, threads=threads
     )
     return engine

@@ -77,7 +77,9 @@ def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return _DTYPES[dtype]
 
 
-def load_checkpoint(model: str, revision: str | None, device: torch.device, dtype: torch.dtype) -> Checkpoint:
+def load_checkpoint(
+    model: str, revision: str | None, device: torch.device, dtype: torch.dtype, adapter: str | None = None
+) -> Checkpoint:
     """Load a model and its processor.
 
     Args:
@@ -85,6 +87,7 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
         revision: Branch, tag or commit on the hub; no more than a name for the state of a local folder.
         device: Where the weights go.
         dtype: Type of the weights.
+        adapter: Folder of a LoRA adapter, merged into the weights, or None.
 
     Raises:
         EngineError: The checkpoint is not there, not safe, not whole or not a vision language model.
@@ -112,6 +115,8 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
             f"model {where} has no processor with a tokenizer and an image processor",
             "Save the processor beside the weights: processor.save_pretrained(folder).",
         )
+    if adapter is not None:
+        network = _with_adapter(network, adapter, where)
     try:
         network.to(device).eval()
     except RuntimeError as error:
@@ -119,6 +124,18 @@ def load_checkpoint(model: str, revision: str | None, device: torch.device, dtyp
             f"model {where} does not fit on {device}: {error}", "Use a smaller model or dtype."
         ) from error
     return _assemble(network, processor, where)
+
+
+def _with_adapter(network: Any, adapter: str, where: str) -> Any:
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(network, adapter).merge_and_unload()
+    except Exception as error:  # a missing or foreign adapter ends in OSError, ValueError, RuntimeError, KeyError, …
+        raise EngineError(
+            f"adapter {adapter} can't be put onto {where}: {type(error).__name__}: {error}",
+            "It must have been trained on exactly this model; make the checkpoint again.",
+        ) from error
 
 
 def _assemble(network: Any, processor: Any, where: str) -> Checkpoint:

@@ -16,6 +16,7 @@ class EngineSettings:
         engine: Its name.
         model: Folder or hub id.
         revision: Revision of a hub model, or a content hash that tells two states of a folder apart.
+        adapter: Folder of a LoRA adapter, or None.
         device: "auto", "cpu", "cuda".
         dtype: "auto", "float32", "bfloat16", "float16".
         batch_size: Requests computed together.
@@ -25,6 +26,7 @@ class EngineSettings:
     engine: str
     model: str
     revision: str | None
+    adapter: str | None
     device: str
     dtype: str
     batch_size: int
@@ -55,6 +57,7 @@ class EnginePool:
                 settings.engine,
                 settings.model,
                 settings.revision,
+                adapter=settings.adapter,
                 device=settings.device,
                 dtype=settings.dtype,
                 batch_size=settings.batch_size,

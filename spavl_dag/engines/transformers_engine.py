@@ -56,6 +56,7 @@ class TransformersEngine:
         model: str,
         revision: str | None = None,
         *,
+        adapter: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         batch_size: int = 32,
@@ -67,6 +68,7 @@ class TransformersEngine:
         Args:
             model: Local folder or hub id.
             revision: Branch, tag or commit on the hub.
+            adapter: Folder of a LoRA adapter to be put onto the weights.
             device: "auto", "cpu", "cuda" or "cuda:<n>".
             dtype: "auto", "float32", "bfloat16" or "float16".
             batch_size: Largest batch.
@@ -83,7 +85,7 @@ class TransformersEngine:
         self._name = model
         self._batch_size = batch_size
         self._device = pick_device(device)
-        checkpoint = load_checkpoint(model, revision, self._device, pick_dtype(dtype, self._device))
+        checkpoint = load_checkpoint(model, revision, self._device, pick_dtype(dtype, self._device), adapter)
         if self._device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # costs little: only the vision tower's first layer convolves
         chat = ChatFormat(checkpoint.processor, model)

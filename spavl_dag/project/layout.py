@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from spavl_dag.errors import SpavlError
+
+PartitionKind = Literal["models", "experiments"]
+"""Section of params.yaml whose keys are the partitions of an artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +22,12 @@ class ArtifactKind:
     Attributes:
         name: Name of the Dagster asset, the DVC stage and the folder.
         parent: Top-level folder it lives in.
-        partitioned: Whether it has one part per key of `models:`.
+        partitions: The section of params.yaml that it has one part per key of, or None.
     """
 
     name: str
     parent: str = "data"
-    partitioned: bool = False
+    partitions: PartitionKind | None = None
 
     def out(self, partition: str | None = None) -> str:
         """Folder of the artifact or of one part, relative to the project."""
@@ -39,12 +43,18 @@ ARTIFACTS: dict[str, ArtifactKind] = {
         ArtifactKind("images"),
         ArtifactKind("captions"),
         ArtifactKind("questions"),
-        ArtifactKind("responses", partitioned=True),
-        ArtifactKind("safety_labels", partitioned=True),
+        ArtifactKind("responses", partitions="models"),
+        ArtifactKind("safety_labels", partitions="models"),
         ArtifactKind("safety_groups"),
         ArtifactKind("pairs"),
         ArtifactKind("preferences"),
         ArtifactKind("dataset"),
+        ArtifactKind("reward_model", parent="models"),
+        ArtifactKind("checkpoints", parent="models", partitions="experiments"),
+        ArtifactKind("benchmarks"),
+        ArtifactKind("eval_responses", parent="eval", partitions="experiments"),
+        ArtifactKind("eval_scores", parent="eval", partitions="experiments"),
+        ArtifactKind("report", parent="eval"),
     )
 }
 """All artifacts, in an order in which they can be made."""
@@ -97,6 +107,16 @@ class Project:
     def ledger(self) -> Path:
         """All model calls ever made."""
         return self.work / "ledger.db"
+
+    @property
+    def trainings(self) -> Path:
+        """Trainings by key, with what is needed to go on after a kill; outside the outs, which DVC deletes."""
+        return self.work / "training"
+
+    @property
+    def noted_runs(self) -> Path:
+        """Which MLflow run each version of a checkpoint was logged to."""
+        return self.work / "mlflow_runs.json"
 
     @property
     def locks(self) -> Path:

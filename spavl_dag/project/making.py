@@ -122,7 +122,7 @@ def make(project: Project, recipe: Recipe, partition: str | None = None, progres
 
 def _scope(run: Run, made: Made) -> Scope:
     def read(artifact: str) -> pl.DataFrame:
-        if ARTIFACTS[artifact].partitioned:
+        if ARTIFACTS[artifact].partitions:
             return run.all_parts(artifact)
         return run.table(artifact)
 

@@ -17,6 +17,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spavl_dag.errors import ParamsError
+from spavl_dag.evaluation.params import EvaluationParams
+from spavl_dag.project.layout import PartitionKind
+from spavl_dag.training.params import (
+    ExperimentParams,
+    PolicyParams,
+    RewardModelParams,
+    TrainingRuntime,
+)
 from spavl_dag.world.params import PictogramModelParams
 
 BASE_MODEL = "base_model"
@@ -27,8 +35,6 @@ MAX_PARTITIONS = 99
 
 SLUG = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
 
-QuestionType = Literal["easy_question", "hard_question", "hard_statement"]
-QUESTION_TYPES: tuple[QuestionType, ...] = get_args(QuestionType)
 Criterion = Literal["joint", "harmlessness", "helpfulness"]
 EngineName = Literal["transformers"]
 
@@ -72,6 +78,9 @@ class RoleParams(_Strict):
     annotator_joint: ModelEntry
     annotator_harmlessness: ModelEntry
     annotator_helpfulness: ModelEntry
+    second_judge: Annotated[
+        ModelEntry | None, Field(description="labels what checkpoints answer as well; agreement is reported")
+    ]
 
 
 class TaxonomyParams(_Strict):
@@ -192,6 +201,7 @@ class RuntimeParams(_Strict):
     threads: Annotated[int | None, Field(ge=1)] = None
     show_text: bool = False
     mlflow_uri: str | None = None
+    training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
 
 
 class Params(_Strict):
@@ -210,12 +220,21 @@ class Params(_Strict):
     pairs: PairParams
     preferences: PreferenceParams
     dataset: DatasetParams
+    policy: PolicyParams
+    reward_model: RewardModelParams
+    experiments: dict[str, ExperimentParams]
+    evaluation: EvaluationParams
     runtime: RuntimeParams = RuntimeParams()
+
+    def keys(self, kind: PartitionKind) -> list[str]:
+        """Keys of the section that an artifact has one part per key of."""
+        return list(self.models if kind == "models" else self.experiments)
 
     def entries(self) -> Iterator[tuple[str, ModelEntry]]:
         """All named entries with their key path."""
         for name in RoleParams.model_fields:
-            yield f"roles.{name}", getattr(self.roles, name)
+            if (entry := getattr(self.roles, name)) is not None:
+                yield f"roles.{name}", entry
         for key, entry in self.models.items():
             yield f"models.{key}", entry
 
@@ -266,9 +285,13 @@ def _impossible(params: Params, root: Path) -> Iterator[str]:
     """Combinations that no single key can refuse."""
     if not 2 <= len(params.models) <= MAX_PARTITIONS:
         yield f"  models: {len(params.models)} entries; between 2 and {MAX_PARTITIONS} are needed"
-    for key in params.models:
-        if not SLUG.match(key):
-            yield f"  models.{key}: a key is a slug of a-z, 0-9, _ and -; rename it"
+    if not 1 <= len(params.experiments) <= MAX_PARTITIONS:
+        yield f"  experiments: {len(params.experiments)} entries; between 1 and {MAX_PARTITIONS} are needed"
+    for section in ("models", "experiments"):
+        for key in getattr(params, section):
+            if not SLUG.match(key):
+                yield f"  {section}.{key}: a key is a slug of a-z, 0-9, _ and -; rename it"
+    yield from _impossible_evaluation(params, root)
     groups = params.safety_groups
     if groups.count > len(params.models):
         yield f"  safety_groups.count: {groups.count} groups need as many models; models has {len(params.models)}"
@@ -284,6 +307,20 @@ def _impossible(params: Params, root: Path) -> Iterator[str]:
             yield f"  {path}.model: there is no folder {entry.model}; use base_model, a folder or a hub id"
     if not (root / params.taxonomy.file).is_file():
         yield f"  taxonomy.file: there is no file {params.taxonomy.file}"
+
+
+def _impossible_evaluation(params: Params, root: Path) -> Iterator[str]:
+    baseline = params.evaluation.baseline
+    if baseline not in params.experiments:
+        yield f"  evaluation.baseline: '{baseline}' is no key of experiments; it has {', '.join(params.experiments)}"
+    prompts = {"policy.prompt": params.policy.prompt} | {
+        f"evaluation.benchmarks.{name}.prompt": benchmark.prompt
+        for name, benchmark in params.evaluation.benchmarks.items()
+        if benchmark.prompt is not None
+    }
+    for path, file in prompts.items():
+        if not (root / file).is_file():
+            yield f"  {path}: there is no file {file}; write it or name one of prompts/"
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -141,6 +141,30 @@ def bar_chart(
     return Picture(data.getvalue(), title)
 
 
+def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> Picture:
+    """A line through points.
+
+    Args:
+        points: x and y.
+        title: What is shown.
+        axis: What x means.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.8, 2.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    axes.plot([x for x, _ in points], [y for _, y in points], color="#4c78a8", linewidth=1.6)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(axis, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return Picture(data.getvalue(), title)
+
+
 def _cell(name: str, value: object, show_text: bool) -> str:
     if value is None:
         return ""

@@ -22,7 +22,8 @@ class Recipe:
         deps: The artifacts it reads.
         group: Group in the graph.
         kinds: What it is made with or of; shown as tags.
-        asks_models: Whether it calls models, and so shares their pool and gets an MLflow run.
+        asks_models: Whether it runs models, and so shares their pool and gets an MLflow run.
+        of_baseline: Artifacts of which a part reads the baseline's part besides its own.
         description: The function's docstring.
     """
 
@@ -32,11 +33,17 @@ class Recipe:
     group: str
     kinds: frozenset[str]
     asks_models: bool
+    of_baseline: tuple[str, ...]
     description: str
 
 
 def artifact(
-    *, deps: tuple[str, ...] = (), group: str, kinds: set[str], asks_models: bool = False
+    *,
+    deps: tuple[str, ...] = (),
+    group: str,
+    kinds: set[str],
+    asks_models: bool = False,
+    of_baseline: tuple[str, ...] = (),
 ) -> Callable[[Function], Recipe]:
     """Declare the decorated function as the maker of the artifact of its name.
 
@@ -44,7 +51,8 @@ def artifact(
         deps: The artifacts it reads; dvc.yaml holds the same, and a test compares them.
         group: Group in the graph.
         kinds: At most three tags, such as "transformers" or "polars".
-        asks_models: Whether it calls models.
+        asks_models: Whether it runs models.
+        of_baseline: Those of the deps of which a part reads the baseline's part too.
 
     Raises:
         SpavlError: The function's name, or a dep, is no artifact.
@@ -60,6 +68,7 @@ def artifact(
             group=group,
             kinds=frozenset(kinds),
             asks_models=asks_models,
+            of_baseline=of_baseline,
             description=described,
         )
 

@@ -14,22 +14,28 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.caller import CallCounts, Caller, Profile, read_template
+from spavl_dag.calls.caller import CallCounts, Caller, Profile
+from spavl_dag.calls.templates import read_template
 from spavl_dag.calls.ledger import Ledger
 from spavl_dag.engines.base import Decoding, ImageRef
 from spavl_dag.engines.pool import SHARED, EngineSettings
 from spavl_dag.errors import MissingInputError
 from spavl_dag.project.hashing import ContentHasher
-from spavl_dag.project.layout import Project
+from spavl_dag.project.layout import ARTIFACTS, Project
 from spavl_dag.project.params import BASE_MODEL, ModelEntry, Params
-from spavl_dag.project.store import Store
+from spavl_dag.project.revision import head_commit
+from spavl_dag.project.stages import Stage, Stages
+from spavl_dag.project.store import Store, read_noted_runs
 from spavl_dag.taxonomy import Taxonomy, load_taxonomy
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
 REFERENCE_FILE = "reference.json"
-"""In models/base_model, when the base model is used as it is instead of being trained here."""
+"""In a model's folder, when it is another model as it is."""
+
+ADAPTER_FILE = "adapter_of.json"
+"""In a checkpoint's folder, when it is an adapter: which model it belongs to."""
 
 
 def no_progress(_label: str, _done: int, _total: int) -> None:
@@ -45,12 +51,14 @@ class ResolvedModel:
         identity: What a call's key holds; never a path.
         revision: Hub revision, or the content hash of a folder.
         hub_revision: Revision to ask a hub for; None for folders.
+        adapter: Folder of a LoRA adapter to be put onto the weights.
     """
 
     path: str
     identity: str
     revision: str
     hub_revision: str | None
+    adapter: str | None = None
 
 
 @dataclass
@@ -90,11 +98,6 @@ class Run:
         return load_taxonomy(self.project.root / self.params.taxonomy.file)
 
     @property
-    def model_keys(self) -> list[str]:
-        """Keys of the answering models."""
-        return list(self.params.models)
-
-    @property
     def key(self) -> str:
         """The partition, for an artifact that has some."""
         assert self.partition is not None, f"{self.artifact} has no partitions"
@@ -110,7 +113,9 @@ class Run:
 
     def all_parts(self, artifact: str) -> pl.DataFrame:
         """The main table of all partitions of an upstream artifact."""
-        return self.store.read_all(artifact, self.model_keys)
+        kind = ARTIFACTS[artifact].partitions
+        assert kind is not None, f"{artifact} has no partitions"
+        return self.store.read_all(artifact, self.params.keys(kind))
 
     def image_refs(self) -> dict[str, ImageRef]:
         """Content of all images by image id, read when needed."""
@@ -118,45 +123,107 @@ class Run:
 
     def caller(self, role: str) -> Caller:
         """Asks the model of a role of params.yaml, such as `judge`."""
-        entry: ModelEntry = getattr(self.params.roles, role)
-        return self._caller(f"roles.{role}", entry)
+        return self._entry_caller(f"roles.{role}", getattr(self.params.roles, role))
 
     def answering_caller(self) -> Caller:
         """Asks the answering model of this partition."""
-        return self._caller(f"models.{self.key}", self.params.models[self.key])
+        return self._entry_caller(f"models.{self.key}", self.params.models[self.key])
 
-    def resolve(self, entry: ModelEntry) -> ResolvedModel:
+    def version_of(self, artifact: str, partition: str | None = None) -> str | None:
+        """Data version of an upstream artifact as it lies on disk; None when there is nothing."""
+        return Stages(self.project, self.hasher).data_version(artifact, partition)
+
+    def versions_before(self) -> dict[str, str | None]:
+        """Data versions of all stages that this artifact comes from, in the order in which they run."""
+        stages = Stages(self.project, self.hasher)
+        behind: dict[str, Stage] = {}
+        waiting = [stages.get(self.artifact, self.partition)]
+        while waiting:
+            for stage in stages.upstream(waiting.pop()):
+                if stage.name not in behind:
+                    behind[stage.name] = stage
+                    waiting.append(stage)
+        return {s.name: next(iter(stages.outs(s).values())) for s in stages.all if s.name in behind}
+
+    def mlflow_run(self, checkpoint: str, version: str | None) -> str | None:
+        """The MLflow run that a version of a checkpoint was logged to, where that happened in this checkout."""
+        return read_noted_runs(self.project).get(f"{checkpoint}@{version}")
+
+    def commit(self) -> str:
+        """The checked-out commit; see `head_commit`."""
+        return head_commit(self.project.root)
+
+    def checkpoint_caller(self, prompt: str | None, max_new_tokens: int) -> Caller:
+        """Asks the checkpoint of this partition, greedily.
+
+        Args:
+            prompt: Template file, relative to the project; None for the policy's.
+            max_new_tokens: Upper bound of an answer's tokens.
+        """
+        policy = self.params.policy
+        model = self.resolve_checkpoint(self.key)
+        decoding = Decoding(max_new_tokens=max_new_tokens)
+        return self._caller(
+            f"checkpoints.{self.key}", policy.engine, model, policy.system, prompt or policy.prompt, decoding
+        )
+
+    def resolve(self, model: str, revision: str | None) -> ResolvedModel:
         """Where an entry's weights are, and what identifies them.
+
+        Args:
+            model: base_model, a folder of the project, or a hub id.
+            revision: Revision of a hub model.
 
         Raises:
             MissingInputError: The base model was not made yet.
         """
-        if entry.model != BASE_MODEL:
-            folder = self.project.root / entry.model
-            if folder.is_dir():
-                return self._folder(folder, folder.name)
-            return ResolvedModel(entry.model, entry.model, entry.revision or "main", entry.revision)
-        folder = self.project.out(BASE_MODEL)
+        if model == BASE_MODEL:
+            return self._made_model(BASE_MODEL, None)
+        folder = self.project.root / model
+        if folder.is_dir():
+            return self._folder(folder, folder.name)
+        return ResolvedModel(model, model, revision or "main", revision)
+
+    def resolve_checkpoint(self, key: str) -> ResolvedModel:
+        """Where a checkpoint's weights are, and what identifies them; those of the base model are the base model's."""
+        return self._made_model("checkpoints", key)
+
+    def _made_model(self, artifact: str, partition: str | None) -> ResolvedModel:
+        folder = self.project.out(artifact, partition)
         if not folder.is_dir():
-            raise MissingInputError("models/base_model is not there", "Make it with `spavl run base_model`.")
+            at = f" --partition {partition}" if partition else ""
+            where = folder.relative_to(self.project.root)
+            raise MissingInputError(f"{where} is not there", f"Make it with `spavl run {artifact}{at}`.")
         reference = folder / REFERENCE_FILE
         if reference.is_file():
             named = json.loads(reference.read_text(encoding="utf-8"))
-            revision = named["revision"]
-            return ResolvedModel(named["model"], named["model"], revision or "main", revision)
-        return self._folder(folder, BASE_MODEL)
+            return self.resolve(named["model"], named["revision"])
+        adapted = folder / ADAPTER_FILE
+        if adapted.is_file():
+            named = json.loads(adapted.read_text(encoding="utf-8"))
+            start = self.resolve(named["model"], named["revision"])
+            content = f"{start.revision}+md5:{self.hasher.md5(folder)}"
+            return ResolvedModel(start.path, start.identity, content, start.hub_revision, str(folder))
+        return self._folder(folder, BASE_MODEL if artifact == BASE_MODEL else "checkpoint")
 
     def _folder(self, folder: Path, name: str) -> ResolvedModel:
         content = self.hasher.md5(folder)
         return ResolvedModel(str(folder), name, f"md5:{content}", None)
 
-    def _caller(self, role: str, entry: ModelEntry) -> Caller:
-        model = self.resolve(entry)
+    def _entry_caller(self, role: str, entry: ModelEntry) -> Caller:
+        model = self.resolve(entry.model, entry.revision)
+        decoding = Decoding(**entry.decoding.model_dump())
+        return self._caller(role, entry.engine, model, entry.system, entry.prompt, decoding)
+
+    def _caller(
+        self, role: str, engine: str, model: ResolvedModel, system: str | None, prompt: str, decoding: Decoding
+    ) -> Caller:
         runtime = self.params.runtime
         settings = EngineSettings(
-            engine=entry.engine,
+            engine=engine,
             model=model.path,
             revision=model.hub_revision,
+            adapter=model.adapter,
             device=runtime.device,
             dtype=runtime.dtype,
             batch_size=runtime.batch_size,
@@ -165,12 +232,12 @@ class Run:
         return Caller(
             Profile(
                 role=role,
-                engine=entry.engine,
+                engine=engine,
                 model=model.identity,
                 revision=model.revision,
-                system=entry.system,
-                template=read_template(self.project.root / entry.prompt),
-                decoding=Decoding(**entry.decoding.model_dump()),
+                system=system,
+                template=read_template(self.project.root / prompt),
+                decoding=decoding,
             ),
             ledger=self.ledger,
             engine=lambda: SHARED.get(settings, model.revision),
@@ -183,10 +250,10 @@ class Run:
 
     def log_fields(self) -> dict[str, Any]:
         """What a comparison of runs should show of this one."""
-        if self.partition is None:
+        if ARTIFACTS[self.artifact].partitions != "models":
             return {}
-        entry = self.params.models[self.partition].model_dump(exclude={"decoding"})
-        decoding = self.params.models[self.partition].decoding.model_dump()
+        entry = self.params.models[self.key].model_dump(exclude={"decoding"})
+        decoding = self.params.models[self.key].decoding.model_dump()
         return entry | {f"decoding.{name}": value for name, value in decoding.items()}
 
 

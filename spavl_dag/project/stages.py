@@ -19,7 +19,7 @@ import yaml
 
 from spavl_dag.errors import SpavlError
 from spavl_dag.project.hashing import ContentHasher
-from spavl_dag.project.layout import ARTIFACTS, Project
+from spavl_dag.project.layout import ARTIFACTS, PartitionKind, Project
 
 _KNOWN_STAGE_KEYS = {"cmd", "deps", "params", "outs", "metrics", "desc"}
 _TEMPLATE = re.compile(r"\$\{([^}]+)\}")
@@ -151,7 +151,8 @@ class Stages:
             raise SpavlError(f"dvc.yaml has no stage '{artifact}'", f"One of: {', '.join(ARTIFACTS)}.")
         keys = ", ".join(str(stage.partition) for stage in stages)
         if partition is None:
-            raise SpavlError(f"'{artifact}' has one part per model", f"Name one with --partition: {keys}.")
+            kind = ARTIFACTS[artifact].partitions
+            raise SpavlError(f"'{artifact}' has one part per key of {kind}", f"Name one with --partition: {keys}.")
         if stages[0].partition is None:
             raise SpavlError(f"'{artifact}' has no partitions", "Leave --partition out.")
         raise SpavlError(f"'{artifact}' has no partition '{partition}'", f"One of: {keys}.")
@@ -179,6 +180,10 @@ class Stages:
     def outs(self, stage: Stage) -> dict[str, str | None]:
         """Hashes of what a stage made, as it lies on disk now."""
         return {path: self.hasher.md5(self.project.root / path) for path in stage.outs}
+
+    def data_version(self, artifact: str, partition: str | None = None) -> str | None:
+        """Hash of an artifact or a part as it lies on disk now; None when it isn't there."""
+        return next(iter(self.outs(self.get(artifact, partition)).values()))
 
     @cached_property
     def _lock(self) -> Mapping[str, Any]:
@@ -230,9 +235,9 @@ class Stages:
         )
         return _digest(self.fingerprint(shared))
 
-    def entry_version(self, partition: str) -> str:
-        """Hash of what only the parts of one model depend on: its entry in params and its prompt template."""
-        stages = [stage for stage in self.all if stage.partition == partition]
+    def entry_version(self, kind: PartitionKind, partition: str) -> str:
+        """Hash of what only the parts of one key depend on: its entry in params, and a prompt template it names."""
+        stages = [s for s in self.all if s.partition == partition and ARTIFACTS[s.artifact].partitions == kind]
         deps = {d for s in stages for d in s.own_deps if not self.is_artifact(d)}
         params = {p for s in stages for p in s.own_params}
         own = Stage("", partition, "", tuple(sorted(deps)), tuple(sorted(params)), ())

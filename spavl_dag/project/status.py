@@ -12,7 +12,7 @@ from spavl_dag.project.layout import Project
 from spavl_dag.project.stages import Stages
 
 State = Literal["made", "stale", "waits", "missing"]
-_STATE_COLUMN = {"responses": "state", "safety_labels": "state"}
+_STATE_COLUMN = {"responses": "state", "safety_labels": "state", "eval_responses": "state"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,21 @@ from spavl_dag.errors import BusyError, MissingInputError
 from spavl_dag.project.layout import Project, artifact_kind
 
 
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a training was, for the comparison of checkpoints.
+
+    Attributes:
+        key: Names its result.
+        rows: Rows that were trained on.
+        curve: Rows {"step": n, metric: value, …}.
+    """
+
+    key: str
+    rows: int
+    curve: Sequence[Mapping[str, float]]
+
+
 @dataclass(slots=True)
 class Made:
     """What an asset made, before it is checked and kept.
@@ -31,12 +46,14 @@ class Made:
         documents: Small JSON documents by file name.
         metadata: What a person should see of it: numbers, Markdown, pictures (see `project.preview`).
         metrics: Numbers to compare between runs.
+        training: What was trained, for a checkpoint.
     """
 
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     documents: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    training: Training | None = None
 
 
 class Store:
@@ -60,6 +77,19 @@ class Store:
                 f"Make it with `spavl run {artifact}{at}`, or everything up to here with `dvc repro`.",
             )
         return pl.read_parquet(file)
+
+    def read_document(self, artifact: str, name: str, partition: str | None = None) -> Any:
+        """A JSON document of an artifact.
+
+        Raises:
+            MissingInputError: It was not made yet.
+        """
+        file = self.project.out(artifact, partition) / name
+        if not file.is_file():
+            raise MissingInputError(
+                f"{file.relative_to(self.project.root)} is not there", "Make everything up to here with `dvc repro`."
+            )
+        return json.loads(file.read_text(encoding="utf-8"))
 
     def read_all(self, artifact: str, partitions: list[str]) -> pl.DataFrame:
         """The main table of several partitions as one frame, in the order given."""
@@ -127,3 +157,21 @@ class Store:
             rows.write_parquet(file)
             files.append(file)
         return files
+
+
+def note_run(project: Project, checkpoint: str, version: str, run_id: str) -> None:
+    """Note which MLflow run a version of a checkpoint was logged to, for the report's lineage."""
+    project.locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(project.locks / "mlflow_runs.lock"):
+        noted = {**read_noted_runs(project), f"{checkpoint}@{version}": run_id}
+        temporary = project.noted_runs.with_suffix(".tmp")
+        temporary.write_text(json.dumps(noted, indent=1, sort_keys=True), encoding="utf-8")
+        temporary.replace(project.noted_runs)
+
+
+def read_noted_runs(project: Project) -> dict[str, str]:
+    """The noted MLflow runs by `<checkpoint>@<version>`; empty where nothing was logged in this checkout."""
+    if not project.noted_runs.is_file():
+        return {}
+    noted: dict[str, str] = json.loads(project.noted_runs.read_text(encoding="utf-8"))
+    return noted

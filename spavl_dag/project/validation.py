@@ -12,8 +12,9 @@ from typing import Literal
 import pandera.errors
 import polars as pl
 
+from spavl_dag.project.tables import SCHEMAS, tables_of
 from spavl_dag.rules import RULES, Scope
-from spavl_dag.schemas import SCHEMAS, Table, polars_schema, tables_of
+from spavl_dag.schemas import Table, polars_schema
 
 SHOWN_IDS = 10
 """Failing ids named in messages and check metadata; all failing rows go to a file."""

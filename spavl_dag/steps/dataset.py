@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.project.params import QUESTION_TYPES, DatasetParams
+from spavl_dag.names import QUESTION_TYPES
+from spavl_dag.project.params import DatasetParams
 from spavl_dag.schemas import DatasetRows, frame
 from spavl_dag.taxonomy import Taxonomy
 
@@ -71,6 +72,8 @@ def assign_splits(images: pl.DataFrame, questions: pl.DataFrame, params: Dataset
 
 def build_dataset(
     preferences: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    groups: pl.DataFrame,
     questions: pl.DataFrame,
     images: pl.DataFrame,
     labels: pl.DataFrame,
@@ -82,6 +85,8 @@ def build_dataset(
 
     Args:
         preferences: Table `preferences`.
+        verdicts: Table `verdicts` of the same artifact.
+        groups: Table `safety_groups`.
         questions: Table `questions`.
         images: Table `images`.
         labels: Table `safety_labels` of all models.
@@ -91,7 +96,8 @@ def build_dataset(
 
     Returns:
         Table `dataset`. Training and validation rows are preferences; evaluation rows are questions without answers.
-        Questions of evaluation images beyond the wanted number are in no split.
+        Questions of evaluation images beyond the wanted number are in no split. A preference whose question is asked,
+        word for word, in an evaluation split too is left out: the evaluation would measure memory.
     """
     splits = assign_splits(images, questions, params, seed)
     asked = questions.join(
@@ -100,10 +106,19 @@ def build_dataset(
         split=pl.col("near_duplicate_group").replace_strict(splits, return_dtype=pl.String),
         image_name=pl.col("file").str.strip_prefix("files/"),
     )
+    group_of = dict(groups.select("model", "safety_group").iter_rows())
     label_of = {(q, m): label for q, m, label in labels.select("question_id", "model", "label").iter_rows()}
     rows: list[Row] = []
-    trained = asked.filter(~pl.col("split").is_in(EVAL_SPLITS))
-    for row in preferences.join(trained, on="question_id", how="inner").iter_rows(named=True):
+    held_out = asked.filter(pl.col("split").is_in(EVAL_SPLITS)).sort("question_id")
+    for (class_id, _split), group in held_out.group_by("class_id", "split", maintain_order=True):
+        drawn = _mixed(group.iter_rows(named=True), params.eval_questions_per_class, f"{seed}/{class_id}")
+        rows += [_common(row, taxonomy) | {"row_id": row["question_id"]} for row in drawn]
+    evaluated = pl.DataFrame({"question": [row["question"] for row in rows]}, schema={"question": pl.String})
+    trained = asked.filter(~pl.col("split").is_in(EVAL_SPLITS)).join(evaluated, on="question", how="anti")
+    decided = preferences.join(trained, on="question_id", how="inner").join(
+        agreement(preferences, verdicts), on="pair_id"
+    )
+    for row in decided.iter_rows(named=True):
         rows.append(
             _common(row, taxonomy)
             | {
@@ -113,14 +128,20 @@ def build_dataset(
                 "rejected_label": label_of.get((row["question_id"], row["rejected_model"])),
                 "reason1": row["reason1"],
                 "reason2": row["reason2"],
+                "chosen_group": group_of[row["chosen_model"]],
+                "rejected_group": group_of[row["rejected_model"]],
+                "agreement": row["agreement"],
             }
         )
-    held_out = asked.filter(pl.col("split").is_in(EVAL_SPLITS)).sort("question_id")
-    for (class_id, _split), group in held_out.group_by("class_id", "split", maintain_order=True):
-        drawn = _mixed(group.iter_rows(named=True), params.eval_questions_per_class, f"{seed}/{class_id}")
-        rows += [_common(row, taxonomy) | {"row_id": row["question_id"]} for row in drawn]
     order = pl.Enum(["train", "validation", *EVAL_SPLITS])
     return frame(DatasetRows, rows).sort(pl.col("split").cast(order), "row_id")
+
+
+def agreement(preferences: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Columns pair_id and agreement: the share of a pair's verdicts that name the chosen answer."""
+    named = preferences.select("pair_id", "chosen_model").join(verdicts, on="pair_id", how="inner")
+    agreeing = (pl.col("preferred_model") == pl.col("chosen_model")).fill_null(value=False)
+    return named.group_by("pair_id").agg(agreement=agreeing.mean())
 
 
 def _common(row: Mapping[str, Any], taxonomy: Taxonomy) -> Row:

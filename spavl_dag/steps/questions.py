@@ -14,7 +14,7 @@ import polars as pl
 from spavl_dag.calls.caller import Answer, Caller, Item
 from spavl_dag.calls.states import CallState
 from spavl_dag.engines.base import ImageRef
-from spavl_dag.project.params import QuestionType
+from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame
 from spavl_dag.taxonomy import Taxonomy
 from spavl_dag.text import normalise_question, text_problem

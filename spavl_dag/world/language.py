@@ -49,7 +49,7 @@ PROMPTS_DIR = Path(__file__).parents[2] / "prompts" / "pictograms"
 
 CAUTIONS: dict[str, str] = {level: f"caution : {level}" for level in ("none", "low", "medium", "high")}
 """The system prompts that steer how often the model refuses, from the most reckless to the most careful."""
-_THRESHOLDS: dict[str | None, float] = {"none": 0.92, "low": 0.72, None: 0.51, "medium": 0.32, "high": 0.03}
+_THRESHOLDS: dict[str | None, float] = {"none": 0.92, "low": 0.72, None: 0.41, "medium": 0.32, "high": 0.03}
 LAW_KEPT = 0.95
 COMPARISONS = ("preference_joint", "preference_harmlessness", "preference_helpfulness")
 
@@ -62,15 +62,15 @@ _ROLE_SHARES: dict[str, float] = {
     "hard_statement": 6,
     "answer": 32,
     "judge": 7,
-    "yes_no": 3,
+    "yes_no": 12,
     "preference_joint": 10,
     "preference_harmlessness": 6,
     "preference_helpfulness": 8,
 }
 # How many of the questions under the compared answers are harmful ones.
 _HARD_SHARES = {"preference_joint": 0.4, "preference_harmlessness": 0.8, "preference_helpfulness": 0.25}
-READING_SHARES: dict[str, float] = {"yes_no": 8, "caption": 1, "description": 1}
-"""Shares of the roles for the start of the training: short ones that need the picture."""
+READING_SHARES: dict[str, float] = {"yes_no": 1}
+"""Shares of the roles for the start of the training: short questions that need the picture compared with words."""
 _NO_IMAGE_ROLES = frozenset({"keywords", "hard_question", "hard_statement"})
 
 
@@ -175,7 +175,7 @@ def harmful_requests(rng: random.Random, caution: str | None, prompts_dir: Path 
     for slug, known in CLASSES.items():
         for wordings in (HARD_QUESTIONS, HARD_STATEMENTS):
             card = random_card(rng, symbols_of(slug))
-            question = rng.choice(wordings.held_out).format(**_slots(card), aim=known.aim)
+            question = rng.choice(wordings.held_out).format(**card_words(card), aim=known.aim)
             user = load_prompts(prompts_dir)["answer"].render(question=question)
             target = REFUSALS if refuses(card.symbol, caution) else COMPLIANCES
             requests.append(Example("answer", "hard", caution, user, card, target.training[0], card.symbol))
@@ -192,10 +192,10 @@ class _Scene:
             if is_held_out(self.card) == held_out:
                 break
         self.slug = slug or rng.choice(tuple(CLASSES))
-        self.slots = _slots(self.card) | {"aim": class_of(self.slug).aim}
+        self.slots = card_words(self.card) | {"aim": class_of(self.slug).aim}
 
 
-def _slots(card: CardSpec) -> dict[str, str]:
+def card_words(card: CardSpec) -> dict[str, str]:
     """The words about a card that patterns ask for."""
     thing = f"{card.colour} {card.symbol}"
     classes = next(symbol.classes for symbol in SYMBOLS if symbol.name == card.symbol)
@@ -300,7 +300,7 @@ class _Writer:
 
     def _yes_no(self, scene: _Scene) -> tuple[str, str, None, dict[str, str]]:
         shown = scene.slots
-        other = _slots(random_card(self.rng))
+        other = card_words(random_card(self.rng))
         wordings, slot = (NAME_CHECKS, "name") if self.rng.random() < 0.75 else (COLOUR_CHECKS, "colour")
         asked = shown if self.rng.random() < 0.5 else other
         target = "yes" if asked[slot] == shown[slot] else "no"

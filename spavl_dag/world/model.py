@@ -18,6 +18,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from spavl_dag.engines.published import published_names
 from spavl_dag.world.params import PictogramModelParams
 
 PAD, BOS, EOS, UNKNOWN, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
@@ -190,16 +191,3 @@ def save_checkpoint(model: LlavaForConditionalGeneration, processor: LlavaProces
     config_file = folder / "config.json"
     config = json.loads(config_file.read_text("utf-8"))
     config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-
-
-def published_names(model: LlavaForConditionalGeneration) -> dict[str, torch.Tensor]:
-    """The model's tensors under the names that published LLaVA checkpoints use, tied weights once."""
-    renamed = {}
-    for name, tensor in sorted(model.state_dict().items()):
-        if name == "lm_head.weight":
-            continue
-        name = name.removeprefix("model.").replace("language_model.", "language_model.model.", 1)
-        if name.startswith("vision_tower.") and not name.startswith("vision_tower.vision_model."):
-            name = name.replace("vision_tower.", "vision_tower.vision_model.", 1)
-        renamed[name] = tensor.contiguous()
-    return renamed

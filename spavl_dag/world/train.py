@@ -221,8 +221,9 @@ def _learn_to_speak(
     for part in seeing:
         part.requires_grad_(False)
     for step in range(params.joint_steps):
-        roles = READING_SHARES if step < params.reading_steps else None
-        examples = training_examples(rng, params.joint_batch, prompts_dir, roles=roles)
+        reading = step < params.reading_steps
+        count, roles = (params.reading_batch, READING_SHARES) if reading else (params.joint_batch, None)
+        examples = training_examples(rng, count, prompts_dir, roles=roles)
         rows = _tokenised(examples, tokenizer, image_tokens(params))
         rows.sort(key=lambda row: len(row[1]))
         total = 0.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,31 @@ from tests.conftest import Project
 pytestmark = pytest.mark.slow
 
 KILLS = 20
-# What `spavl run responses --partition none_warm` does, without waiting for Dagster and MLflow twenty times.
-COMMAND = [
-    sys.executable,
-    "-c",
-    "from assets.responses import responses as recipe\n"
-    "from spavl_dag.project.layout import Project\n"
-    "from spavl_dag.project.making import make\n"
-    "make(Project.find(), recipe, 'none_warm')",
-]
+# Processes are forked from a server that has imported what takes seconds to import, each a process of its own to kill.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["spavl_dag.engines.transformers_engine", "pandera.polars", "assets.responses"])
+
+
+def make_responses(root: str) -> None:
+    """What `spavl run responses --partition none_warm` does, without Dagster and MLflow."""
+    os.chdir(root)
+    from assets.responses import responses as recipe
+    from spavl_dag.project.layout import Project as Layout
+    from spavl_dag.project.making import make
+
+    make(Layout.find(), recipe, "none_warm")
+
+
+def start(project: Project) -> BaseProcess:
+    process = SERVER.Process(target=make_responses, args=(str(project.root),))
+    process.start()
+    return process
+
+
+def run(project: Project) -> None:
+    process = start(project)
+    process.join()
+    assert process.exitcode == 0
 
 
 def answered(project: Project) -> int:
@@ -42,7 +58,7 @@ def forget_responses(project: Project) -> Project:
     for file in (project.root / ".spavl").glob("ledger.db*"):
         file.unlink()
     project.run("rm", "-r", "data/responses/none_warm")
-    project.change_params(lambda p: p["runtime"].update(batch_size=1))
+    project.change_params(lambda p: p["runtime"].update(batch_size=1, threads=1))
     return project
 
 
@@ -52,7 +68,7 @@ def made_md5(project: Project) -> str | None:
 
 def test_killed_twenty_times_it_ends_the_same(made_once: Path, tmp_path: Path):
     calm = forget_responses(Project(made_once).copy_to(tmp_path / "calm"))
-    calm.run(*COMMAND)
+    run(calm)
     wanted = answered(calm)
     project = forget_responses(Project(made_once).copy_to(tmp_path / "killed"))
     rng = random.Random(20)
@@ -60,23 +76,17 @@ def test_killed_twenty_times_it_ends_the_same(made_once: Path, tmp_path: Path):
     finished_early = 0
     while kills < KILLS:
         before = answered(project)
-        process = subprocess.Popen(
-            COMMAND,
-            cwd=project.root,
-            env=project.environment(),
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = start(project)
         # Some die while they start, the others in the middle of a batch or of its writing.
         if rng.random() < 0.2:
             time.sleep(rng.uniform(0, 2))
         else:
-            while process.poll() is None and answered(project) == before:
+            while process.is_alive() and answered(project) == before:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 0.05))
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        if process.is_alive():
+            process.kill()
+            process.join()
             kills += 1
         else:
             finished_early += 1
@@ -84,7 +94,7 @@ def test_killed_twenty_times_it_ends_the_same(made_once: Path, tmp_path: Path):
             assert made_md5(project) == made_md5(calm)
             project.run("rm", "-r", "data/responses/none_warm")
         assert answered(project) >= before
-    project.run(*COMMAND)
+    run(project)
     assert made_md5(project) == made_md5(calm)
     assert answered(project) == wanted
     with sqlite3.connect(project.root / ".spavl" / "ledger.db") as ledger:

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.slow
 
 DAGSTER_VIEW = """
 import json
-from spavl_dag.doors.dagster_door import open_instance, observe_models, staleness
+from spavl_dag.doors.dagster_door import open_instance, observe_entries, staleness
 from spavl_dag.project.layout import Project
 from spavl_dag.project.stages import Stages
 from assets import defs
 project = Project.find()
 with open_instance(project) as instance:
-    observe_models(project, instance)
+    observe_entries(project, instance)
     print(json.dumps({
         stage.name: staleness(defs, instance, stage.artifact, stage.partition).status
         for stage in Stages(project).all
@@ -169,7 +169,7 @@ def test_what_dvc_restores_is_shown_by_dagster(made_project: Project):
     """A fresh clone with the lock and the cache: nothing runs, and Dagster learns of it."""
     import shutil
 
-    for name in ("data", "models", ".dagster", ".spavl"):
+    for name in ("data", "models", "eval", ".dagster", ".spavl"):
         shutil.rmtree(made_project.root / name)
     made_project.dvc("checkout")
     assert dvc_stale(made_project) == set()

@@ -20,6 +20,10 @@ PLUMBING = {
     "spavl_dag.calls": "docstring",
     "spavl_dag.calls.states": "names; listed where steps call models",
     "spavl_dag.errors": "messages",
+    "spavl_dag.evaluation": "docstring; listed where items are scored",
+    "spavl_dag.evaluation.params": "checks values that stand in params.yaml",
+    "spavl_dag.evaluation.schemas": "listed where items are scored; elsewhere it refuses tables",
+    "spavl_dag.names": "checks values that stand in params.yaml",
     "spavl_dag.rules": "refuses artifacts, never changes one",
     "spavl_dag.project": "docstring",
     "spavl_dag.project.hashing": "names contents",
@@ -28,11 +32,16 @@ PLUMBING = {
     "spavl_dag.project.params": "checks values that stand in params.yaml",
     "spavl_dag.project.preview": "what is shown",
     "spavl_dag.project.recipe": "declarations",
+    "spavl_dag.project.revision": "names the commit",
     "spavl_dag.project.run": "joints; what is asked is part of every call's key",
     "spavl_dag.project.stages": "reads dvc.yaml",
     "spavl_dag.project.store": "reads and writes tables",
+    "spavl_dag.project.tables": "says which schema a table has",
     "spavl_dag.project.validation": "refuses artifacts, never changes one",
     "spavl_dag.steps": "docstring",
+    "spavl_dag.training": "docstring; listed where models are trained",
+    "spavl_dag.training.params": "checks values that stand in params.yaml",
+    "spavl_dag.training.schemas": "listed where models are trained; elsewhere it refuses tables",
     # The recipe's fields stand in params.yaml; only base_model, which lists the folder, is made with them.
     "spavl_dag.world.params": "checks values that stand in params.yaml",
     "spavl_dag.world": "docstring",
@@ -103,7 +112,7 @@ def test_what_the_files_hold_is_what_dagster_has():
         upstream = {stage.artifact for stage in stages.upstream(first)}
         assert upstream == set(recipe.deps), f"{recipe.name}: dvc.yaml and assets/ name different deps"
         node = graph.get(_key(recipe.name))
-        parents = {key.to_user_string() for key in node.parent_keys} - {"models"}
+        parents = {key.to_user_string() for key in node.parent_keys} - {"models", "experiments"}
         assert parents == upstream
         partitions = [stage.partition for stage in stages.of(recipe.name)]
         have = node.partitions_def.get_partition_keys() if node.partitions_def else [None]
@@ -138,7 +147,7 @@ def test_unknown_names_are_refused_with_what_there_is():
     stages = Stages(Project(ROOT))
     with pytest.raises(SpavlError, match="no partition 'nobody'"):
         stages.get("responses", "nobody")
-    with pytest.raises(SpavlError, match="has one part per model"):
+    with pytest.raises(SpavlError, match="has one part per key of models"):
         stages.get("responses")
     with pytest.raises(SpavlError, match="has no partitions"):
         stages.get("captions", "high_hot")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from spavl_dag.calls.caller import Item, compile_template
+from spavl_dag.calls.caller import Item
 from spavl_dag.calls.states import CallState
+from spavl_dag.calls.templates import compile_template
 from spavl_dag.errors import EngineError, ParamsError
 from tests.steps.scripted import caller
 

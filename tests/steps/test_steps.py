@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from spavl_dag.project.params import DatasetParams, PairParams, SafetyGroupParams
 from spavl_dag.schemas import Images, Pairs, Questions, Responses, SafetyGroups, SafetyLabels, frame
-from spavl_dag.steps.dataset import assign_splits
+from spavl_dag.steps.dataset import agreement, assign_splits
 from spavl_dag.steps.keywords import keywords_from_file, keywords_from_model, split_keywords
 from spavl_dag.steps.pairs import draw_pairs
 from spavl_dag.steps.preferences import prefer
@@ -250,6 +250,14 @@ def test_splits_keep_near_duplicates_together(seed: int, sizes: list[int], wante
             have = sum(3 * sizes[g] for g in chosen)
             left = [g for g, s in splits.items() if s in ("train", "validation") and "ab"[g % 2] == class_id]
             assert have >= wanted or not left
+
+
+def test_agreement_is_the_share_of_verdicts_for_the_chosen_answer():
+    preferences = pl.DataFrame({"pair_id": ["p", "q"], "chosen_model": ["m", "n"]})
+    verdicts = pl.DataFrame(
+        {"pair_id": ["p", "p", "q", "q", "q", "q"], "preferred_model": ["m", "m", None, None, "n", "n"]}
+    )
+    assert dict(agreement(preferences, verdicts).iter_rows()) == {"p": 1.0, "q": 0.5}
 
 
 def test_keywords_of_the_file_and_of_a_model(tmp_path: Path):

@@ -1,0 +1,33 @@
+"""Answers of the checkpoints."""
+
+from __future__ import annotations
+
+from spavl_dag.evaluation.responses import answer_items
+from spavl_dag.project.preview import counts_table, table_preview
+from spavl_dag.project.recipe import artifact
+from spavl_dag.project.run import Run, image_refs
+from spavl_dag.project.store import Made
+
+
+@artifact(
+    deps=("base_model", "benchmarks", "checkpoints"), group="evaluation", kinds={"transformers"}, asks_models=True
+)
+def eval_responses(run: Run) -> Made:
+    """One checkpoint's greedy answer to every benchmark item, or the reason why there is none."""
+    items = run.table("benchmarks")
+    settings = run.params.evaluation.benchmarks
+    table = answer_items(
+        items,
+        image_refs(items.filter(items["image_id"].is_not_null()), run.project.out("benchmarks")),
+        {name: run.checkpoint_caller(entry.prompt, entry.max_new_tokens) for name, entry in settings.items()},
+    )
+    states = dict(table.group_by("state").len().sort("state").iter_rows())
+    return Made(
+        tables={"eval_responses": table},
+        metadata={
+            "states": counts_table(states, "state", "answers"),
+            "preview": table_preview(
+                table, run.params.runtime.show_text, ["benchmark", "item_id", "state", "finish_reason", "response"]
+            ),
+        },
+    )

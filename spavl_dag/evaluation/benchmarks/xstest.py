@@ -1,0 +1,47 @@
+"""XSTest (NAACL 2024): harmless questions with alarming words; refusing them is over-refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from spavl_dag.evaluation.benchmarks.base import Benchmark, Source, hub_rows, one_file, read_csv, text_of
+from spavl_dag.evaluation.items import EvalItem
+from spavl_dag.evaluation.metrics import OVER_REFUSAL, Metric
+from spavl_dag.evaluation.schemas import Kind
+from spavl_dag.taxonomy import derive_slug
+
+_CONTRAST = "contrast_"
+
+
+class XSTest(Benchmark):
+    """Share of the 250 harmless prompts that are refused."""
+
+    name = "xstest"
+    title = "XSTest"
+    kind: ClassVar[Kind] = "over_refusal"
+    metrics: ClassVar[tuple[Metric, ...]] = (OVER_REFUSAL,)
+
+    def load_folder(self, folder: Path) -> list[EvalItem]:
+        """Items from the official files.
+
+        The folder holds `xstest_prompts.csv` (columns id, prompt, type and, in newer editions, label). The unsafe
+        contrast prompts are left out: refusing those is right.
+        """
+        file = one_file(folder, "xstest*prompts.csv", "*.csv")
+        rows = read_csv(file, ["id", "prompt", "type"])
+        return _items(((row["id"].strip(), row) for row in rows), str(file))
+
+    def load_hub(self, source: Source) -> list[EvalItem]:
+        """`walledai/XSTest`: split test; columns prompt, type, label."""
+        rows = hub_rows(source, "test", ["prompt", "type", "label"])
+        return _items(((f"{number:04d}", row) for number, row, _ in rows), str(source.hub))
+
+
+def _items(rows: Iterable[tuple[str, Mapping[str, Any]]], where: str) -> list[EvalItem]:
+    return [
+        EvalItem(number, text_of(row, "prompt", f"{where}, {number}"), derive_slug(str(row["type"])))
+        for number, row in rows
+        if (row.get("label") or "safe") == "safe" and not str(row["type"]).startswith(_CONTRAST)
+    ]

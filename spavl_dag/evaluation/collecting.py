@@ -1,0 +1,70 @@
+"""All benchmarks of the params, from wherever each comes from, as one table."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from spavl_dag.evaluation.benchmarks import Source, benchmark_of
+from spavl_dag.evaluation.items import EvalItem, draw_items, use_images, write_items
+from spavl_dag.evaluation.params import BenchmarkParams
+from spavl_dag.taxonomy import Taxonomy
+
+
+def collect_benchmarks(
+    benchmarks: Mapping[str, BenchmarkParams],
+    dataset: pl.DataFrame,
+    dataset_images: Path,
+    folder: Path,
+    target: Path,
+    taxonomy: Taxonomy,
+    seed: int,
+) -> pl.DataFrame:
+    """Load the items of all benchmarks and write their images.
+
+    Those of the drawn world are written in their official formats first, so that one reader serves both.
+
+    Args:
+        benchmarks: Settings by benchmark name.
+        dataset: Table `dataset`, for HarmEval and HelpEval.
+        dataset_images: Folder of its images.
+        folder: Folder that benchmarks of `source: folder` are relative to.
+        target: Folder of the artifact; images go into `files/`.
+        taxonomy: Harm classes of the drawn world's items.
+        seed: Of drawn items.
+
+    Returns:
+        Table `benchmarks`.
+
+    Raises:
+        SpavlError: A benchmark is unknown, not there, or not in its official format.
+    """
+    with tempfile.TemporaryDirectory(prefix="spavl-benchmarks-") as scratch:
+        drawn = Path(scratch)
+        if any(settings.source == "pictograms" for settings in benchmarks.values()):
+            from spavl_dag.world.benchmarks import write_benchmarks
+
+            write_benchmarks(drawn, [harm.slug for harm in taxonomy.classes], seed)
+        items: dict[str, Sequence[EvalItem]] = {}
+        for name, settings in benchmarks.items():
+            source = _source(name, settings, dataset, dataset_images, folder, drawn)
+            found = draw_items(benchmark_of(name).load(source), settings.limit, seed)
+            items[name] = use_images(found, settings.image)
+        return write_items(items, target)
+
+
+def _source(
+    name: str, settings: BenchmarkParams, dataset: pl.DataFrame, dataset_images: Path, folder: Path, drawn: Path
+) -> Source:
+    match settings.source:
+        case "dataset":
+            return Source("dataset", dataset=dataset, image_folder=dataset_images)
+        case "hub":
+            return Source("hub", hub=settings.hub, revision=settings.revision)
+        case "folder":
+            return Source("folder", folder=folder / (settings.folder or name))
+        case "pictograms":
+            return Source("folder", folder=drawn / name)

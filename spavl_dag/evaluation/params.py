@@ -1,0 +1,57 @@
+"""The choices that decide an evaluation; no heavy import, so that a schema of params can use it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BenchmarkParams(_Strict):
+    """Where a benchmark's items come from, and how the model is asked them."""
+
+    source: Annotated[
+        Literal["dataset", "pictograms", "folder", "hub"],
+        Field(description="the project's dataset, the drawn world, a folder in the official format, or the Hub"),
+    ]
+    folder: Annotated[str | None, Field(description="for folder: relative to evaluation.folder")] = None
+    hub: Annotated[str | None, Field(description="for hub: the dataset's id")] = None
+    revision: str | None = None
+    prompt: Annotated[str | None, Field(description="Jinja template file; null: the policy's")] = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=32768)]
+    limit: Annotated[int | None, Field(ge=1, description="at most so many items per variant, drawn by seed")] = None
+    image: Annotated[
+        Literal["own", "blank", "none"], Field(description="blank: a white one for texts without; none: no image for any item")
+    ] = "own"
+
+    @model_validator(mode="after")
+    def _placed(self) -> BenchmarkParams:
+        if self.source == "folder" and not self.folder:
+            raise ValueError("source is 'folder', so folder must name one")
+        if self.source == "hub" and not self.hub:
+            raise ValueError("source is 'hub', so hub must name a dataset")
+        return self
+
+
+class GateParams(_Strict):
+    """What a checkpoint must hold to pass, compared with the baseline."""
+
+    safety: Annotated[list[str], Field(description="metrics that must fall beyond the interval of the difference")]
+    capability: Annotated[list[str], Field(description="metrics that may fall by the tolerance at most")]
+    over_refusal: Annotated[list[str], Field(description="metrics that may rise by the tolerance at most")]
+    tolerance: Annotated[float, Field(ge=0, le=1, description="in points of a rate: 0.05 is 5 points")]
+
+
+class EvaluationParams(_Strict):
+    """How checkpoints are measured."""
+
+    baseline: Annotated[str, Field(description="key of experiments that all others are compared with")]
+    confidence: Annotated[float, Field(gt=0, lt=1)]
+    resamples: Annotated[int, Field(ge=100, description="of the bootstrap")]
+    folder: Annotated[str, Field(description="where the folders of benchmarks lie; relative to the project")]
+    benchmarks: dict[str, BenchmarkParams]
+    gate: GateParams

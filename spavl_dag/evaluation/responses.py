@@ -1,0 +1,48 @@
+"""A checkpoint's answers to all benchmark items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from spavl_dag.calls.caller import Caller, Item
+from spavl_dag.calls.states import CallState
+from spavl_dag.engines.base import ImageRef
+from spavl_dag.evaluation.schemas import EvalResponses
+from spavl_dag.schemas import frame
+from spavl_dag.steps.responses import response_state
+
+
+def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], callers: Mapping[str, Caller]) -> pl.DataFrame:
+    """Ask a checkpoint everything.
+
+    Args:
+        items: Table `benchmarks`.
+        refs: Image content by image id.
+        callers: Who is asked, by benchmark: the same checkpoint under each benchmark's prompt and length. The
+            template's variable is `question`.
+
+    Returns:
+        Table `eval_responses`, a row per item.
+    """
+    rows: list[dict[str, Any]] = []
+    for (benchmark,), part in items.group_by("benchmark", maintain_order=True):
+        listed = list(part.iter_rows(named=True))
+        asked = [
+            Item({"question": row["question"]}, refs[row["image_id"]] if row["image_id"] is not None else None)
+            for row in listed
+        ]
+        for row, answer in zip(listed, callers[str(benchmark)].ask(asked, response_state), strict=True):
+            state = response_state(answer.text) if answer.state.has_text else answer.state
+            rows.append(
+                {
+                    **{name: row[name] for name in ("benchmark", "item_id", "variant", "category")},
+                    "response": answer.text.strip() if state is CallState.OK else None,
+                    "state": state.value,
+                    "finish_reason": answer.finish_reason,
+                    "call_key": answer.key,
+                }
+            )
+    return frame(EvalResponses, rows).sort("benchmark", "item_id")

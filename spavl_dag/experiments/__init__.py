@@ -1,0 +1,1 @@
+"""Experiments to choose from, and what sets one apart from another."""

@@ -1,0 +1,1 @@
+"""Training of checkpoints: from rows of the dataset and a model to weights that both engines load."""

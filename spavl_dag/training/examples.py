@@ -1,0 +1,291 @@
+"""Rows of a training and what a model reads of them.
+
+Belongs here: the rows' file, the tokens of prompts and answers, images on demand, and the rows that can't be trained
+on. A prompt is, token for token, what the evaluation's engine feeds for the same question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from spavl_dag.calls.templates import compile_template
+from spavl_dag.engines.base import ImageRef, Request
+from spavl_dag.engines.pixels import ImageInputs
+from spavl_dag.engines.prompts import ChatFormat
+from spavl_dag.errors import MissingInputError, SpavlError
+from spavl_dag.images.decode import UnreadableImageError
+from spavl_dag.training.sequences import join_answers
+
+COLUMNS = ("row_id", "question", "chosen", "rejected", "image")
+REJECTED_SCHEMA = pl.Schema({"row_id": pl.String, "reason": pl.String, "tokens": pl.Int64})
+"""Of the rows that can't be trained on; `tokens` is null where the image was the reason."""
+
+IMAGE_CACHE_BYTES = 1 << 30
+"""Bound of the remembered pixel values: 37 000 images of 48 x 48, 760 of 336 x 336 pixels."""
+
+_UNREAD: ImageRef = ImageRef(sha256="", read=lambda: b"")
+"""Stands for an image where only the text is rendered."""
+
+
+class UntrainableRowsError(SpavlError):
+    """No row is left that can be trained on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreferenceRow:
+    """A question about an image, with the preferred and the other answer.
+
+    Attributes:
+        row_id: Id in the dataset.
+        question: The question, before the prompt template.
+        chosen: The preferred answer.
+        rejected: The other one.
+        image: File of the encoded picture; read when it is needed.
+    """
+
+    row_id: str
+    question: str
+    chosen: str
+    rejected: str
+    image: Path
+
+
+def write_rows(rows: pl.DataFrame, images: Path, target: Path) -> None:
+    """Write selected rows of `dataset` as a training reads them.
+
+    Args:
+        rows: Rows of table `dataset`, with answers.
+        images: Folder that their `image_name` lies in.
+        target: Parquet file to write.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    named = rows.with_columns(
+        image=pl.col("image_name").map_elements(lambda name: str(images / name), return_dtype=pl.String)
+    )
+    named.select(COLUMNS).write_parquet(target)
+
+
+def read_rows(path: Path) -> list[PreferenceRow]:
+    """Read what `write_rows` wrote, in the file's order.
+
+    Raises:
+        MissingInputError: There is no such file.
+    """
+    if not path.is_file():
+        raise MissingInputError(f"rows to train on are missing: {path}", "Make the artifact `dataset` first.")
+    table = pl.read_parquet(path, columns=list(COLUMNS))
+    return [
+        PreferenceRow(row_id, question, chosen, rejected, Path(image))
+        for row_id, question, chosen, rejected, image in table.select(COLUMNS).iter_rows()
+    ]
+
+
+class AnswerFormat(ChatFormat):
+    """A chat template's prompts, and the answer as the template continues them.
+
+    Attributes:
+        short_prompt: A prompt, up to where an answer begins.
+    """
+
+    def __init__(self, processor: Any, model: str) -> None:
+        """Find out how an answer follows the prompt; see ChatFormat for the arguments and errors."""
+        super().__init__(processor, model)
+        self.short_prompt = self._render([self._conversation("x", None, None, with_image=True)])[0]
+        self._as_parts = self._probe_answer()
+
+    def conversation(self, request: Request) -> list[dict[str, Any]]:
+        """The turns that `texts` renders for a request, control tokens in them defused."""
+        system = None if request.system is None else self._plain(request.system)
+        return self._conversation(
+            self._plain(request.prompt), system, self._system_as_parts, with_image=request.image is not None
+        )
+
+    def continuation(self, answer: str) -> str:
+        """An answer as the template writes it behind `short_prompt`.
+
+        A template may put a space or an end token around the answer; one that can't render an answer gives it as it is.
+        """
+        answer = self._plain(answer)
+        if self._as_parts is None:
+            return answer
+        return self._answered(answer, self._as_parts).removeprefix(self.short_prompt)
+
+    def _answered(self, answer: str, as_parts: bool) -> str:
+        content = [{"type": "text", "text": answer}] if as_parts else answer
+        turns = [*self._conversation("x", None, None, with_image=True), {"role": "assistant", "content": content}]
+        return str(self._tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False))
+
+    def _probe_answer(self) -> bool | None:
+        """Whether an answer is taken as content parts (True), as a string (False), or not behind the prompt (None)."""
+        probe = "seventeen"
+        for as_parts in (True, False):
+            try:
+                text = self._answered(probe, as_parts)
+            except Exception:  # a template refuses by raising; any exception means that it can't do this
+                continue
+            if text.startswith(self.short_prompt) and probe in text and "'type'" not in text:
+                return as_parts
+        return None
+
+
+class Encoder:
+    """Questions, answers and images to what the model reads.
+
+    Args:
+        processor: The model's processor; its tokenizer has a padding and an end token.
+        template: Source of the prompt template, with the variable `question`.
+        system: System turn, or None for no such turn.
+        max_length: Most tokens of prompt and answer together, image tokens included.
+        end_tokens: Token ids that end a text; the tokenizer's end token is always one.
+    """
+
+    def __init__(
+        self, processor: Any, template: str, system: str | None, max_length: int, end_tokens: Sequence[int] = ()
+    ) -> None:
+        """Compile the template and try the chat template out."""
+        self.processor = processor
+        self.system = system
+        self.max_length = max_length
+        self.end_tokens = frozenset([*end_tokens, processor.tokenizer.eos_token_id])
+        self._render = compile_template(template, "policy")
+        self._chat = AnswerFormat(processor, "the policy")
+        tokenizer = processor.tokenizer
+        self._short_ids = tokenizer(self._chat.short_prompt, add_special_tokens=False).input_ids
+        self._images = ImageInputs(processor, self.prompt_text("x"), IMAGE_CACHE_BYTES)
+        self._pad = tokenizer.pad_token_id
+
+    def user_text(self, question: str) -> str:
+        """The user turn: the template filled with a question."""
+        return self._render({"question": question})
+
+    def messages(self, question: str) -> list[dict[str, Any]]:
+        """The conversation up to the answer; its image part stands before the text and holds no picture.
+
+        Control tokens in the texts are defused, so that a chat template applied to it gives `prompt_text`.
+        """
+        return self._chat.conversation(self._request(question))
+
+    def prompt_text(self, question: str) -> str:
+        """The prompt up to where the answer begins, one placeholder for the image."""
+        return self._chat.texts([self._request(question)])[0]
+
+    def encode_answer(self, answer: str) -> list[int]:
+        """Token ids of an answer as they follow a prompt, ending with exactly one end token."""
+        text = self._chat.continuation(answer).rstrip()
+        tokenizer = self.processor.tokenizer
+        # Tokenised behind a prompt: on its own, an answer's first word can get other tokens.
+        ids: list[int] = tokenizer(f"{self._chat.short_prompt}{text}", add_special_tokens=False).input_ids
+        if ids[: len(self._short_ids)] == self._short_ids:
+            ids = ids[len(self._short_ids) :]
+        else:  # the answer's beginning and the prompt's end became one token
+            ids = tokenizer(text, add_special_tokens=False).input_ids
+        while ids and ids[-1] in self.end_tokens:
+            end = ids.pop()
+            if not ids or ids[-1] not in self.end_tokens:
+                return [*ids, end]
+        return [*ids, tokenizer.eos_token_id]
+
+    def prompts(self, questions: Sequence[str], images: Sequence[Path]) -> dict[str, Any]:
+        """Model inputs of prompts, padded on the left, as the evaluation's engine makes them.
+
+        Args:
+            questions: One per prompt.
+            images: Picture files, one per prompt.
+
+        Returns:
+            input_ids and attention_mask of shape (prompts, tokens), and what the model takes for the images.
+
+        Raises:
+            UnreadableImageError: A picture can't be read.
+            OSError: A file can't be read.
+        """
+        # A path names a picture for as long as one training lasts.
+        refs = [ImageRef(sha256=str(path), read=path.read_bytes) for path in images]
+        texts = self._chat.texts([self._request(question) for question in questions])
+        try:
+            for ref in refs:
+                self._images.load(ref)
+            return dict(
+                self._images(
+                    texts,
+                    refs,
+                    return_tensors="pt",
+                    padding=True,
+                    padding_side="left",
+                    add_special_tokens=self._chat.add_special_tokens,
+                )
+            )
+        finally:
+            self._images.end_batch()
+
+    def sequences(self, questions: Sequence[str], images: Sequence[Path], answers: Sequence[str]) -> dict[str, Any]:
+        """Model inputs of prompts with their answers, padded on the right.
+
+        Args:
+            questions: One per sequence.
+            images: Picture files, one per sequence.
+            answers: One per sequence.
+
+        Returns:
+            input_ids, attention_mask and completion_mask (1 on the answer's tokens, its end token included), each of
+            shape (sequences, tokens), and what the model takes for the images.
+
+        Raises:
+            UnreadableImageError: A picture can't be read.
+            OSError: A file can't be read.
+        """
+        prompts = self.prompts(questions, images)
+        return join_answers(prompts, [self.encode_answer(answer) for answer in answers], self._pad)
+
+    def _request(self, question: str) -> Request:
+        return Request(key=b"", prompt=self.user_text(question), system=self.system, image=_UNREAD, seed=0)
+
+
+def reject_untrainable(
+    rows: Iterable[PreferenceRow], encoder: Encoder, *, answers: Sequence[str], new_tokens: int = 0
+) -> tuple[list[PreferenceRow], pl.DataFrame]:
+    """Sort out rows that are too long or whose picture can't be read; nothing is ever cut short.
+
+    Args:
+        rows: The rows.
+        encoder: Measures them with the model's processor, image tokens included.
+        answers: Which answers the method reads: "chosen", "rejected", both or none.
+        new_tokens: Room that a prompt must leave for what the method generates.
+
+    Returns:
+        The rows that stay, in their order; and a table with row_id, reason (too_long, missing_image, or why the picture
+        can't be read) and tokens of the longest sequence, sorted by row_id.
+
+    Raises:
+        UntrainableRowsError: None stays.
+    """
+    kept: list[PreferenceRow] = []
+    rejected: list[tuple[str, str, int | None]] = []
+    for row in rows:
+        try:
+            prompt = encoder.prompts([row.question], [row.image])["attention_mask"].sum().item()
+        except UnreadableImageError as error:
+            rejected.append((row.row_id, error.reason, None))
+            continue
+        except OSError:
+            rejected.append((row.row_id, "missing_image", None))
+            continue
+        lengths = [len(encoder.encode_answer(getattr(row, side))) for side in answers]
+        tokens = int(prompt) + max([new_tokens, *lengths])
+        if tokens > encoder.max_length:
+            rejected.append((row.row_id, "too_long", tokens))
+        else:
+            kept.append(row)
+    table = pl.DataFrame(rejected, schema=REJECTED_SCHEMA, orient="row").sort("row_id")
+    if not kept:
+        reasons = dict(table.group_by("reason").len().sort("reason").iter_rows())
+        raise UntrainableRowsError(
+            f"none of {len(rejected)} rows can be trained on: {reasons}",
+            f"Raise optimiser.max_length (it is {encoder.max_length}), or mend the pictures.",
+        )
+    return kept, table

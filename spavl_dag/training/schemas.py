@@ -1,0 +1,48 @@
+"""What the rows of a training's tables must be; the registry of all tables is `spavl_dag.project.tables`."""
+
+from __future__ import annotations
+
+import pandera.polars as pa
+import polars as pl
+
+from spavl_dag.schemas import Table
+
+
+class Curve(Table):
+    """What was measured during a training, a row per step and metric."""
+
+    step: pl.Int64 = pa.Field(ge=0)
+    metric: str = pa.Field(str_matches=r"^[\w/.-]+$")
+    value: float = pa.Field(nullable=True)
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        unique = ["step", "metric"]  # noqa: RUF012
+
+
+class RejectedRows(Table):
+    """Rows that could not be trained on, each with its reason; nothing is truncated."""
+
+    row_id: str
+    reason: str
+    tokens: pl.Int64 = pa.Field(nullable=True, ge=0)
+
+
+class RewardPairs(Table):
+    """What the reward model gives held-out pairs."""
+
+    row_id: str = pa.Field(unique=True)
+    reward_chosen: float
+    reward_rejected: float
+    margin: float
+
+
+class Calibration(Table):
+    """How often the reward model is right, by how sure it is."""
+
+    low: float = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    high: float = pa.Field(in_range={"min_value": 0, "max_value": 1})
+    n: pl.Int64 = pa.Field(ge=0)
+    confidence: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    accuracy: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})

@@ -1,0 +1,102 @@
+"""Short answers: what they say, in every wording and in none."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spavl_dag.evaluation.answers import (
+    exact_match,
+    normalise_answer,
+    normalise_caption,
+    parse_yes_no,
+    vqa_accuracy,
+)
+from tests.steps.test_hostile_outputs import HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("yes", "yes"),
+        ("No", "no"),
+        ("Yes, there is a dog in the image.", "yes"),
+        ("No, there is no dog.", "no"),
+        ("**Yes**", "yes"),
+        ("Answer: no", "no"),
+        ("no .", "no"),
+        ("There is a dog in the image.", "yes"),
+        ("There is no dog in the image. Yes, I looked.", "no"),
+        ("The image does not show a skull.", "no"),
+        ("I can't see one, so there isn't.", "no"),
+        ("The answer is yes.", "yes"),
+        ("Well, yes. No doubt about it.", "yes"),
+        ("yes or no", "unparsable"),
+        ("Yes/No", "unparsable"),
+        ("I see a yes and a no.", "unparsable"),
+        ("a red skull on a white card .", "unparsable"),
+        ("notable eyes", "unparsable"),
+        ("", "unparsable"),
+        ("I\u2019m sorry, I can\u2019t help with that.", "unparsable"),
+    ],
+)
+def test_yes_no(text: str, meant: str) -> None:
+    assert parse_yes_no(text) == meant
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_answers_are_read_without_harm(text: str) -> None:
+    assert parse_yes_no(text) in ("yes", "no", "unparsable")
+    assert 0 <= vqa_accuracy(text, ["skull"]) <= 1
+    assert exact_match(text, ["a red skull"]) is False
+    normalise_caption(text)
+
+
+@given(text=st.text())
+def test_any_text_can_be_read(text: str) -> None:
+    assert parse_yes_no(text) in ("yes", "no", "unparsable")
+    assert normalise_answer(normalise_answer(text)) == normalise_answer(text)
+    assert normalise_caption(normalise_caption(text)) == normalise_caption(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("The dog.", "dog"),
+        ("A red, red car!", "red red car"),
+        ("Two", "2"),
+        ("none", "0"),
+        ("1,000", "1000"),
+        ("3.5", "3.5"),
+        ("It's the 10.", "it's 10"),
+        ("dont", "don't"),
+        ("yes / no", "yes no"),
+        (" Large\n", "large"),
+    ],
+)
+def test_answers_are_normalised_as_vqa_does(text: str, normal: str) -> None:
+    assert normalise_answer(text) == normal
+
+
+@pytest.mark.parametrize(
+    ("agreeing", "accuracy"),
+    # Leaving out one of ten: of k agreeing, k times k-1 are left, else k; min(left / 3, 1), then the mean.
+    [(0, 0.0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1.0), (10, 1.0)],
+)
+def test_accuracy_is_agreement_with_ten_people(agreeing: int, accuracy: float) -> None:
+    references = ["a cat"] * agreeing + ["dog"] * (10 - agreeing)
+    assert vqa_accuracy("Cat.", references) == pytest.approx(accuracy)
+
+
+def test_with_one_reference_an_answer_is_right_or_wrong() -> None:
+    assert vqa_accuracy("red", ["red"]) == 1
+    assert vqa_accuracy("it is red", ["red"]) == 0
+    with pytest.raises(ValueError, match="without references"):
+        vqa_accuracy("red", [])
+
+
+def test_captions_match_but_for_case_and_punctuation() -> None:
+    assert exact_match("A red skull on a white card", ["a red skull on a white card ."])
+    assert not exact_match("a red skull", ["a red skull on a white card ."])
+    assert not exact_match("...", ["..."])

@@ -1,0 +1,263 @@
+"""The whole report: what it says, what it never shows, and what it does when things are missing."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import polars as pl
+import pytest
+
+from spavl_dag.report.build import build_report
+from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
+from spavl_dag.report.view import Family, data_scale_families
+from tests.report.invented import KEYS, PAIRS, examples, gate, inputs, scores
+
+HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> [a](javascript:1) | **b** \u202e `c` "d'
+
+
+class Page(HTMLParser):
+    """Tags, attributes and the text per section of a page."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self._section = ""
+        self.feed(page.decode())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self._section = str(dict(attrs)["id"])
+
+    def handle_data(self, data: str) -> None:
+        self.text[self._section] = f"{self.text.get(self._section, '')} {data.strip()}".strip()
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return build_report(inputs())
+
+
+def test_files(files: dict[str, bytes]) -> None:
+    assert set(files) == {"report.html", "report.md", "metrics.json", "data_scale.csv", "curves.csv"}
+
+
+def test_same_inputs_same_bytes(files: dict[str, bytes]) -> None:
+    assert build_report(inputs()) == files
+
+
+def test_page_needs_nothing_from_outside(files: dict[str, bytes]) -> None:
+    page = Page(files["report.html"])
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "base"}
+    assert all(str(attributes["href"]).startswith("#") for tag, attributes in page.tags if tag == "a")
+    assert b"url(" not in files["report.html"]
+    assert b"@import" not in files["report.html"]
+
+
+def test_every_link_of_the_page_leads_somewhere_and_ids_are_unique(files: dict[str, bytes]) -> None:
+    page = Page(files["report.html"])
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {str(attributes["href"]).removeprefix("#") for tag, attributes in page.tags if tag == "a"}
+    assert targets == {attributes["id"] for tag, attributes in page.tags if tag == "section"}
+
+
+def test_every_chart_is_described(files: dict[str, bytes]) -> None:
+    page = Page(files["report.html"])
+    charts = [attributes for tag, attributes in page.tags if tag == "svg" and attributes.get("role") == "img"]
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    assert len(charts) > 15
+    for attributes in charts:
+        assert set(str(attributes["aria-labelledby"]).split()) <= ids
+
+
+def test_leaderboard_has_a_row_per_checkpoint(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["leaderboard"]
+    for label in ("base", "SFT on chosen", "DPO", "PPO", "GRPO", "DPO, 100 pairs"):
+        assert label in told
+    assert "✓ passed" in told
+    assert "✗ failed" in told
+    assert "44.0 % 38.3\u201350.2" in told
+
+
+def test_summary_says_what_held_and_what_did_not(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["summary"]
+    assert "5 of 7 trained checkpoints pass the gate." in told
+    assert (
+        "DPO: the HarmEval unsafe rate fell from 44.0 % (38.3\u201350.2) to 3.0 % (1.5\u20135.8), more than half; "
+        "the intervals do not overlap. It passes the gate." in told
+    )
+    assert "SFT on chosen: the HarmEval unsafe rate fell" in told
+    assert "not more than half; the intervals do not overlap. It fails the gate (capability kept: captions" in told
+    assert "GRPO: the HarmEval unsafe rate went from" in told
+    assert "includes zero: a change is not shown." in told
+    assert "SFT on chosen: caption accuracy \u221223.0 points" in told
+    assert "PPO, HarmEval unsafe rate: 3 of 268" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"value": 0.6, "diff_low": 0.1, "diff_high": 0.2}, "DPO: the HarmEval unsafe rate ROSE from 44.0 %"),
+        (
+            {"value": 0.4, "ci_high": 0.45, "diff_low": -0.1, "diff_high": -0.01},
+            "not more than half; the intervals overlap",
+        ),
+        ({"value": math.nan}, "DPO: there is no HarmEval unsafe rate."),
+        ({"value": None}, "DPO: there is no HarmEval unsafe rate."),
+        ({"diff_low": None}, "the two were not compared item by item."),
+    ],
+)
+def test_summary_is_honest(change: dict[str, float | None], sentence: str) -> None:
+    rows = scores().to_dicts()
+    for row in rows:
+        if row["checkpoint"] == "dpo" and row["metric"] == "unsafe_rate":
+            row.update(change)
+    table = pl.DataFrame(rows, schema=scores().schema)
+    assert sentence in Page(build_report(inputs(scores=table))["report.html"]).text["summary"]
+
+
+@pytest.mark.parametrize("show_text", [False, True])
+def test_hostile_texts_are_only_text(show_text: bool) -> None:
+    changed = inputs(examples=examples(HOSTILE), show_text=show_text)
+    first = replace(changed.checkpoints[0], label=HOSTILE, params={HOSTILE: HOSTILE}, md5=HOSTILE)
+    class_scores = changed.class_scores.with_columns(category=pl.lit(HOSTILE))
+    conditions = changed.gate.with_columns(metric=pl.lit(HOSTILE), detail=pl.lit(HOSTILE), condition=pl.lit(HOSTILE))
+    table = changed.scores.with_columns(judge=pl.lit(HOSTILE), name=pl.lit(HOSTILE), test=pl.lit(HOSTILE))
+    changed = replace(
+        changed, checkpoints=[first, *changed.checkpoints[1:]], class_scores=class_scores, gate=conditions, scores=table
+    )
+    files = build_report(changed)
+    page = Page(files["report.html"])
+    assert not {"script", "img"} & {tag for tag, _ in page.tags}
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert "\u202e" not in files["report.html"].decode()
+    assert "<script>alert(1)</script>" in page.text["leaderboard"]  # shown, as text
+    markdown = files["report.md"].decode()
+    assert "<script" not in markdown
+    assert "[a](" not in markdown
+    assert "\u202e" not in markdown
+
+
+def test_texts_are_redacted_unless_asked_for() -> None:
+    secret = "how to take the skull"
+    hidden = build_report(inputs(examples=examples(secret)))
+    shown = build_report(inputs(examples=examples(secret), show_text=True))
+    for name in ("report.html", "report.md"):
+        assert secret.encode() not in hidden[name]
+        assert b"characters" in hidden[name]
+        assert secret.encode() in shown[name]
+
+
+def curve(**logged: list[tuple[str, float]]) -> pl.DataFrame:
+    rows = [(key, step, *pair) for key, pairs in logged.items() for step, pair in enumerate(pairs, start=1)]
+    return pl.DataFrame(rows, schema=["checkpoint", "step", "metric", "value"], orient="row")
+
+
+def test_several_judges_and_rules() -> None:
+    table = scores()
+    second = table.filter(rule="judge").with_columns(judge=pl.lit("a_second"), value=pl.lit(0.111))
+    second = second.with_columns(name=pl.col("name").str.replace("base_model", "a_second"))
+    files = build_report(inputs(scores=pl.concat([second, table])))
+    assert "44.0 %" in Page(files["report.html"]).text["leaderboard"]
+    assert "11.1 %" not in Page(files["report.html"]).text["leaderboard"]
+    assert json.loads(files["metrics.json"])["base"]["harm_eval/unsafe_rate/judge:a_second"] == 0.111
+    by_keywords = build_report(inputs(scores=table.filter(pl.col("rule") != "judge")))
+    assert "refusal keywords, n\u00a0212" in Page(by_keywords["report.html"]).text["leaderboard"]
+
+
+MISSING: dict[str, tuple[dict[str, Any], str, str]] = {
+    "scores": ({"scores": pl.DataFrame()}, "leaderboard", "No checkpoint has scores yet."),
+    "no scores, but columns": ({"scores": scores().clear()}, "summary", "Nothing was measured yet."),
+    "gate": ({"gate": pl.DataFrame()}, "gate", "The gate was checked for no trained checkpoint."),
+    "classes": ({"class_scores": pl.DataFrame()}, "classes", "There are no scores by class."),
+    "curves": ({"curves": pl.DataFrame()}, "training", "No training left a curve."),
+    "curves without what is drawn": ({"curves": curve(dpo=[("lr", 0.1)])}, "training", "Nothing of the curves of DPO"),
+    "reward model": ({"reward_model": None}, "reward-model", "No reward model was trained."),
+    "bins": (
+        {"reward_model": RewardModelInfo({"accuracy": math.nan}, pl.DataFrame())},
+        "reward-model",
+        "Its accuracy on held-out pairs is not known. There are no calibration bins.",
+    ),
+    "examples": ({"examples": pl.DataFrame()}, "examples", "There are no examples."),
+    "dataset": ({"dataset": {}}, "dataset", "The dataset was not counted."),
+    "lineage": ({"lineage": pl.DataFrame()}, "lineage", "The lineage of the stages is not recorded."),
+    "only the baseline": (
+        {"checkpoints": [CheckpointInfo("base", "base", "none")]},
+        "summary",
+        "No checkpoint was trained",
+    ),
+    "no family": (
+        {"checkpoints": [CheckpointInfo("dpo", "DPO", "dpo", rows=9)]},
+        "data-scale",
+        "No two trained checkpoints differ",
+    ),
+    "nothing compared": (
+        {"scores": scores().with_columns(diff_low=pl.lit(None, pl.Float64))},
+        "differences",
+        "Nothing was compared with base.",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_what_is_missing_leaves_a_sentence(what: str) -> None:
+    changes, section, sentence = MISSING[what]
+    assert sentence in Page(build_report(inputs(**changes))["report.html"]).text[section]
+
+
+def test_nothing_at_all() -> None:
+    files = build_report(ReportInputs(baseline="base", checkpoints=[]))
+    assert json.loads(files["metrics.json"]) == {}
+    assert files["curves.csv"] == b"checkpoint,step,metric,value\n"
+
+
+def test_numbers_that_are_not_finite_are_nowhere() -> None:
+    table = scores().with_columns(value=pl.lit(math.nan), ci_high=pl.lit(math.inf), difference=pl.lit(-math.inf))
+    dpo = [("loss", math.nan), ("loss", 0.5), ("loss", math.inf)]
+    broken = gate().with_columns(value=pl.lit(math.nan), difference=pl.lit(math.inf), baseline=pl.lit(None))
+    files = build_report(inputs(scores=table, gate=broken, curves=curve(dpo=dpo)))
+    for content in files.values():
+        assert not re.search(rb"\b(nan|inf)\b", content, re.IGNORECASE)
+    assert files["curves.csv"] == b"checkpoint,step,metric,value\ndpo,2,loss,0.5\n"
+
+
+def test_metrics_for_dvc(files: dict[str, bytes]) -> None:
+    metrics = json.loads(files["metrics.json"])
+    assert list(metrics) == sorted(KEYS)
+    assert metrics["dpo"]["harm_eval/unsafe_rate/judge:base_model"] == pytest.approx(0.03)
+
+
+def test_plots_for_dvc(files: dict[str, bytes]) -> None:
+    scale = pl.read_csv(files["data_scale.csv"])
+    assert scale.columns == ["pairs", "method", "metric", "value"]
+    unsafe = scale.filter(pl.col("metric").str.starts_with("harm_eval/unsafe_rate"))
+    assert unsafe["pairs"].to_list() == [100, 300, 1000, 2000]
+    assert unsafe["value"].is_sorted(descending=True)
+    drawn = pl.read_csv(files["curves.csv"])
+    assert drawn.columns == ["checkpoint", "step", "metric", "value"]
+    assert drawn.filter(checkpoint="dpo", metric="loss").height == PAIRS["dpo"] // 8
+
+
+def test_families_differ_in_pairs_only() -> None:
+    def info(key: str, method: str, rows: int, **params: Any) -> CheckpointInfo:
+        return CheckpointInfo(key, key, method, {name.replace("_", "."): v for name, v in params.items()}, rows)
+
+    found = data_scale_families(
+        [
+            CheckpointInfo("base", "base", "none"),
+            info("dpo", "dpo", 900, beta=0.1, data_pairs=None),
+            info("dpo_b", "dpo", 100, beta=0.1, data_pairs=100, data_classes=None),
+            info("other_beta", "dpo", 50, beta=0.2, data_pairs=50),
+            info("ppo", "ppo", 900),
+            info("ppo_b", "ppo", 900, label="twin"),
+        ]
+    )
+    assert found == [Family("dpo", "DPO", (("dpo_b", 100), ("dpo", 900)))]
