@@ -27,7 +27,21 @@ VARIABLES = {
     "answer_b": "i cannot help with the sword .",
 }
 TEMPLATES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "prompts").rglob("*.j2"))
-COMMANDS = ["", "run", "demo", "ui", "status", "trace", "sync", "doctor", "params", "params check"]
+COMMANDS = [
+    "",
+    "run",
+    "demo",
+    "ui",
+    "status",
+    "trace",
+    "sync",
+    "doctor",
+    "params",
+    "params check",
+    "experiments",
+    "experiments list",
+    "experiments add",
+]
 
 
 def test_asset_graph(snapshot: SnapshotAssertion):

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.project.layout import Project
 from spavl_dag.experiments.library import add_to_params, list_entries
+from spavl_dag.project.layout import Project
 
 
 def print_experiments(project: Project, as_json: bool) -> None:

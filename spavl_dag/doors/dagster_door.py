@@ -23,6 +23,7 @@ from spavl_dag.doors.dvc_door import RECORDER
 from spavl_dag.doors.mlflow_checkpoints import (
     CheckpointRecord,
     EvaluationRecord,
+    LiveCurves,
     Score,
     TrainingData,
     checkpoint_params,
@@ -37,7 +38,7 @@ from spavl_dag.project.params import Params, load_params
 from spavl_dag.project.preview import Markdown, Picture
 from spavl_dag.project.recipe import Recipe
 from spavl_dag.project.revision import head_commit
-from spavl_dag.project.run import Progress, no_progress
+from spavl_dag.project.run import Progress, Watch, no_progress, no_watch
 from spavl_dag.project.stages import Stages
 from spavl_dag.project.store import note_run
 from spavl_dag.project.validation import Outcome, check_names
@@ -278,7 +279,8 @@ def _asset(
                 allow_retries=False,
             )
         try:
-            finished = make(project, recipe, partition, _reporting(context))
+            watch = _live_curves(project, params, partition) if recipe.name == "checkpoints" else no_watch
+            finished = make(project, recipe, partition, _reporting(context), watch)
         except BrokenError as error:
             yield from _check_results(error.outcomes)
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -374,9 +376,10 @@ def _log_to_mlflow(project: Project, params: Params, finished: Finished, dagster
 def _log_checkpoint(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
     key = str(finished.stage.partition)
     entry, training = params.experiments[key], finished.made.training
-    data = training and TrainingData(
-        "dataset", str(finished.before.deps["data/dataset"]), training.rows, ARTIFACTS["dataset"].out()
-    )
+    data = None
+    if training:
+        version = str(finished.before.deps["data/dataset"])
+        data = TrainingData("dataset", version, training.rows, ARTIFACTS["dataset"].out())
     record = CheckpointRecord(
         key=key,
         label=entry.label or key,
@@ -417,6 +420,20 @@ def _log_evaluation(project: Project, params: Params, finished: Finished, dagste
         },
     )
     return log_evaluation(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+
+
+def _live_curves(project: Project, params: Params, key: str | None) -> Watch:
+    """Curves of a training to MLflow while it runs; the checkpoint's record finishes that run."""
+    opened: dict[str, LiveCurves] = {}
+
+    def watch(training: str, rows: Sequence[Mapping[str, float]]) -> None:
+        if training not in opened:
+            label = params.experiments[str(key)].label or str(key)
+            uri = tracking_uri(project, params.runtime.mlflow_uri)
+            opened[training] = LiveCurves(project, uri, str(key), label, training)
+        opened[training].add(rows)
+
+    return watch
 
 
 def _log_generation(project: Project, params: Params, finished: Finished, dagster_run: str) -> str | None:
@@ -534,8 +551,10 @@ def _provenance(
             keys = list(parent_node.partitions_def.get_partition_keys())
             if node.is_partitioned:
                 mapping = node.partition_mappings.get(parent)
-                readers = mapping.downstream_partition_keys_by_upstream_partition_key if mapping else {}
-                keys = [key for key in keys if key == partition or partition in readers.get(key, ())]
+                readers: Mapping[str, Any] = {}
+                if isinstance(mapping, dg.StaticPartitionMapping):
+                    readers = mapping.downstream_partition_keys_by_upstream_partition_key
+                keys = [key for key in keys if key == partition or partition in readers.get(str(key), ())]
         records = [
             instance.get_latest_data_version_record(parent, is_source=parent_node.is_external, partition_key=key)
             for key in keys

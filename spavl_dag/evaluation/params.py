@@ -25,7 +25,8 @@ class BenchmarkParams(_Strict):
     max_new_tokens: Annotated[int, Field(ge=1, le=32768)]
     limit: Annotated[int | None, Field(ge=1, description="at most so many items per variant, drawn by seed")] = None
     image: Annotated[
-        Literal["own", "blank", "none"], Field(description="blank: a white one for texts without; none: no image for any item")
+        Literal["own", "blank", "none"],
+        Field(description="blank: a white one for texts without; none: no image for any item"),
     ] = "own"
 
     @model_validator(mode="after")

@@ -1,6 +1,7 @@
 """Experiments that are ready to be added to params.yaml: the paper's, and its ablations for the embedded world.
 
-The entries stand in the YAML files beside this one: name, one sentence on it, and the entry as it would stand under `experiments:`.
+The entries stand in the YAML files beside this one: name, one sentence on it, and the entry as it would stand under
+`experiments:`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from spavl_dag.project.hashing import ContentHasher
 from spavl_dag.project.layout import ARTIFACTS, Project
 from spavl_dag.project.params import Params, load_params
 from spavl_dag.project.recipe import Recipe
-from spavl_dag.project.run import Progress, Run, no_progress
+from spavl_dag.project.run import Progress, Run, Watch, no_progress, no_watch
 from spavl_dag.project.stages import Fingerprint, Stage, Stages
 from spavl_dag.project.store import Made, Store
 from spavl_dag.project.validation import Outcome, validate
@@ -68,7 +68,13 @@ class BrokenError(InvalidRowsError):
         self.outcomes = outcomes
 
 
-def make(project: Project, recipe: Recipe, partition: str | None = None, progress: Progress = no_progress) -> Finished:
+def make(
+    project: Project,
+    recipe: Recipe,
+    partition: str | None = None,
+    progress: Progress = no_progress,
+    watch: Watch = no_watch,
+) -> Finished:
     """Make an artifact and put it in its place.
 
     Args:
@@ -76,6 +82,7 @@ def make(project: Project, recipe: Recipe, partition: str | None = None, progres
         recipe: The artifact and its function.
         partition: Which part, for artifacts that have some.
         progress: Told about long work.
+        watch: Told about a training's curve.
 
     Raises:
         SpavlError: Bad params, a missing input, a busy artifact, failed calls, or (as BrokenError) bad rows.
@@ -93,7 +100,7 @@ def make(project: Project, recipe: Recipe, partition: str | None = None, progres
     store = Store(project)
     with store.lock(recipe.name, partition), Ledger(project.ledger) as ledger:
         staging = store.staging(recipe.name, partition)
-        run = Run(project, params, recipe.name, partition, ledger, stages.hasher, staging, progress)
+        run = Run(project, params, recipe.name, partition, ledger, stages.hasher, staging, progress, watch)
         made = recipe.function(run)
         outcomes = validate(recipe.name, _scope(run, made))
         failing = {o.check: o.failing for o in outcomes if not o.passed and not o.failing.is_empty()}

@@ -6,7 +6,7 @@ Belongs here: the joints between the pure steps and the project on disk. An asse
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.calls.caller import CallCounts, Caller, Profile
-from spavl_dag.calls.templates import read_template
 from spavl_dag.calls.ledger import Ledger
+from spavl_dag.calls.templates import read_template
 from spavl_dag.engines.base import Decoding, ImageRef
 from spavl_dag.engines.pool import SHARED, EngineSettings
 from spavl_dag.errors import MissingInputError
@@ -31,6 +31,9 @@ from spavl_dag.taxonomy import Taxonomy, load_taxonomy
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and how much there is."""
 
+Watch = Callable[[str, Sequence[Mapping[str, float]]], None]
+"""Told, now and then while a training runs, its key and the new rows of its curve."""
+
 REFERENCE_FILE = "reference.json"
 """In a model's folder, when it is another model as it is."""
 
@@ -39,6 +42,10 @@ ADAPTER_FILE = "adapter_of.json"
 
 
 def no_progress(_label: str, _done: int, _total: int) -> None:
+    """Tell nobody."""
+
+
+def no_watch(_training: str, _rows: Sequence[Mapping[str, float]]) -> None:
     """Tell nobody."""
 
 
@@ -74,6 +81,7 @@ class Run:
         hasher: Content hashes.
         staging: Folder whose content becomes the artifact.
         progress: Told about long work.
+        watch: Told about a training's curve.
         counts: Model calls asked for and made.
     """
 
@@ -85,6 +93,7 @@ class Run:
     hasher: ContentHasher
     staging: Path
     progress: Progress = no_progress
+    watch: Watch = no_watch
     counts: CallCounts = field(default_factory=CallCounts)
 
     @cached_property

@@ -16,6 +16,9 @@ from spavl_dag.report.summary import summary
 from spavl_dag.report.view import View, data_scale_families
 
 
+_HEADLINE = {"unsafe_rate": pl.Float64, "harm_score": pl.Float64}
+
+
 def build_report(inputs: ReportInputs) -> dict[str, bytes]:
     """All files of the report by name; the same inputs give the same bytes.
 
@@ -23,7 +26,8 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
 
     Returns:
         `report.html` (self-contained), `report.md`, `metrics.json` ({checkpoint: {metric: value}}), `data_scale.csv`
-        (pairs, method, metric, value) and `curves.csv` (checkpoint, step, metric, value).
+        (pairs, method, unsafe_rate, harm_score), `leaderboard.csv` (the same by checkpoint) and `curves.csv` (checkpoint,
+        step, metric, value).
     """
     view = View(inputs)
     sections = _sections(view)
@@ -32,6 +36,7 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
         "report.md": render_markdown(sections).encode(),
         "metrics.json": (json.dumps(metrics(view), indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
         "data_scale.csv": _csv(data_scale_rows(view)),
+        "leaderboard.csv": _csv(leaderboard_rows(view)),
         "curves.csv": _csv(curve_rows(view)),
     }
 
@@ -66,14 +71,22 @@ def metrics(view: View) -> dict[str, dict[str, float]]:
 def data_scale_rows(view: View) -> pl.DataFrame:
     """Unsafe rate and harm score by number of training pairs."""
     rows = [
-        (pairs, family.title, score.name, score.value)
+        (pairs, family.title, *_headline(view, key))
         for family in data_scale_families(view.inputs.checkpoints)
         for key, pairs in family.members
-        for measure in (UNSAFE_RATE, HARM_SCORE)
-        if (score := view.scores.get(key, measure)) and score.value is not None
     ]
-    schema = {"pairs": pl.Int64, "method": pl.String, "metric": pl.String, "value": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema={"pairs": pl.Int64, "method": pl.String, **_HEADLINE}, orient="row")
+
+
+def leaderboard_rows(view: View) -> pl.DataFrame:
+    """Unsafe rate and harm score of every checkpoint."""
+    rows = [(info.label, *_headline(view, info.key)) for info in view.inputs.checkpoints]
+    return pl.DataFrame(rows, schema={"checkpoint": pl.String, **_HEADLINE}, orient="row")
+
+
+def _headline(view: View, key: str) -> tuple[float | None, ...]:
+    scores = (view.scores.get(key, measure) for measure in (UNSAFE_RATE, HARM_SCORE))
+    return tuple(score.value if score else None for score in scores)
 
 
 def curve_rows(view: View) -> pl.DataFrame:

@@ -9,11 +9,11 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.evaluation.metrics import judge_name
+from spavl_dag.experiments.differences import differing_params
 from spavl_dag.project.run import Run
 from spavl_dag.project.store import Made
 from spavl_dag.report.build import build_report
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
-from spavl_dag.experiments.differences import differing_params
 
 EXAMPLES = 8
 """Items whose answers stand side by side; those on which checkpoints differ most from the baseline come first."""

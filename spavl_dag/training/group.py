@@ -33,7 +33,7 @@ from spavl_dag.training.trl_common import (
 )
 
 _METRICS = {
-    "reward": "reward_mean",
+    "reward": "reward",
     "reward_std": "reward_std",
     "kl": "kl",
     "entropy": "entropy",

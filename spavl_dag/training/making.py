@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import polars as pl
 from spavl_dag.calls.templates import read_template
 from spavl_dag.engines.base import ImageRef
 from spavl_dag.project.preview import Picture, counts_table, line_chart
-from spavl_dag.project.run import ADAPTER_FILE, REFERENCE_FILE, ResolvedModel, Run
+from spavl_dag.project.run import ADAPTER_FILE, REFERENCE_FILE, Progress, ResolvedModel, Run
 from spavl_dag.project.store import Made, Training
 from spavl_dag.schemas import frame
 from spavl_dag.training.params import TRAINED_WITH_REWARD, ExperimentParams
@@ -26,6 +27,9 @@ from spavl_dag.training.schemas import Curve, RejectedRows
 
 CODE = "spavl_dag/training"
 """Part of every training's key: other code may train differently."""
+
+WATCH_SECONDS = 10.0
+"""Between looks at a training's curve; a shorter training is told of when it is done."""
 
 SHOWN_CURVES = ("loss", "reward_margin", "accuracy", "reward", "kl")
 """Metrics whose curve is drawn for a look; all of them are in the table `curve`."""
@@ -61,7 +65,7 @@ def make_checkpoint(run: Run) -> Made:
         work=work,
         **_common(run, start, template),
     )
-    result = train(job, run.progress)
+    result = train(job, _watched(run, key, work))
     _link(result.folder, run.staging)
     documents: dict[str, Any] = {"training.json": {**result.summary, "selection": selection.as_dict()}}
     if entry.save == "adapter":
@@ -124,6 +128,7 @@ def make_reward_model(run: Run) -> Made:
         metadata={
             "held_out": counts_table({name: f"{value:.3f}" for name, value in result.metrics.items()}, "measure"),
             "calibration": result.picture,
+            "margins": result.histogram,
             **_pictures(result.curve),
         },
         metrics=dict(result.metrics),
@@ -145,11 +150,23 @@ def curve_table(rows: Sequence[Mapping[str, float]]) -> pl.DataFrame:
 
 def final_metrics(summary: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a summary that are worth comparing between runs."""
-    return {
-        f"final/{name}": float(value)
-        for name, value in summary["last"].items()
-        if isinstance(value, int | float)
-    }
+    return {f"final/{name}": float(value) for name, value in summary["last"].items() if isinstance(value, int | float)}
+
+
+def _watched(run: Run, key: str, work: Path) -> Progress:
+    """The run's progress, which also passes on what is new on the curve, every few seconds."""
+    from spavl_dag.training.progress import read_curve
+
+    told = {"rows": 0, "at": time.monotonic()}
+
+    def report(label: str, done: int, total: int) -> None:
+        run.progress(label, done, total)
+        if time.monotonic() - told["at"] > WATCH_SECONDS:
+            rows = read_curve(work)
+            run.watch(key, rows[int(told["rows"]) :])
+            told.update(rows=len(rows), at=time.monotonic())
+
+    return report
 
 
 def _refer(entry: ExperimentParams) -> Made:

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,14 @@ TrainMethod = Callable[[Job, Sequence[PreferenceRow], Encoder, Progress], None]
 PROGRESS_FILE = "progress.json"
 """What processes of `accelerate launch` write for the one that waits for them."""
 
+MEASURING = "measuring rows"
+"""What progress is called before the first step."""
+
 ERROR_FILE = "error.json"
 """Why the first of these processes failed."""
 
 _LOG_FILE = "workers.log"
+_ROWS_TOLD = 64
 _POLL_SECONDS = 0.5
 _TAIL_LINES = 25
 
@@ -84,7 +88,7 @@ def train(job: Job, progress: Progress = no_progress) -> TrainingResult:
         if config is None:
             run_here(job, progress)
         else:
-            _sort_out(job)  # once, before several processes read the outcome
+            _sort_out(job, progress)  # once, before several processes read the outcome
             _launch(job, Path(config), progress)
     return TrainingResult(
         folder=job.work / FINAL,
@@ -99,7 +103,7 @@ def run_here(job: Job, progress: Progress) -> None:
     rank = int(os.environ.get("RANK", "0"))
     if "LOCAL_RANK" in os.environ and job.device in ("auto", "cuda"):
         job = replace(job, device=_device_of_rank(int(os.environ["LOCAL_RANK"])))
-    rows, encoder = _sort_out(job)
+    rows, encoder = _sort_out(job, progress)
     _method(job.method)(job, rows, encoder, progress)
     if rank == 0:
         _write_summary(job, len(rows))
@@ -125,7 +129,7 @@ def _check(job: Job) -> None:
         )
 
 
-def _sort_out(job: Job) -> tuple[list[PreferenceRow], Encoder]:
+def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encoder]:
     """The rows that can be trained on, and their encoder; what was rejected is measured once and kept."""
     optimiser = optimiser_of(job)
     processor, end_tokens, context = load_processor(job.model, job.revision)
@@ -137,11 +141,19 @@ def _sort_out(job: Job) -> tuple[list[PreferenceRow], Encoder]:
         rejected = set(pl.read_parquet(file)["row_id"])
         return [row for row in rows if row.row_id not in rejected], encoder
     answers, new_tokens = _read_of_rows(job)
-    kept, table = reject_untrainable(rows, encoder, answers=answers, new_tokens=new_tokens)
+    kept, table = reject_untrainable(_counted(rows, progress), encoder, answers=answers, new_tokens=new_tokens)
     temporary = file.with_suffix(".tmp")
     table.write_parquet(temporary)
     temporary.replace(file)
     return kept, encoder
+
+
+def _counted(rows: Sequence[PreferenceRow], progress: Progress) -> Iterator[PreferenceRow]:
+    """The rows, while it is told how many have been measured: every picture is decoded, which takes a while."""
+    for done, row in enumerate(rows):
+        if done % _ROWS_TOLD == 0:
+            progress(MEASURING, done, len(rows))
+        yield row
 
 
 def _read_of_rows(job: Job) -> tuple[tuple[str, ...], int]:

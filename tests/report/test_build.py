@@ -45,7 +45,7 @@ def files() -> dict[str, bytes]:
 
 
 def test_files(files: dict[str, bytes]) -> None:
-    assert set(files) == {"report.html", "report.md", "metrics.json", "data_scale.csv", "curves.csv"}
+    assert set(files) == {"report.html", "report.md", "metrics.json", "data_scale.csv", "leaderboard.csv", "curves.csv"}
 
 
 def test_same_inputs_same_bytes(files: dict[str, bytes]) -> None:
@@ -237,10 +237,11 @@ def test_metrics_for_dvc(files: dict[str, bytes]) -> None:
 
 def test_plots_for_dvc(files: dict[str, bytes]) -> None:
     scale = pl.read_csv(files["data_scale.csv"])
-    assert scale.columns == ["pairs", "method", "metric", "value"]
-    unsafe = scale.filter(pl.col("metric").str.starts_with("harm_eval/unsafe_rate"))
-    assert unsafe["pairs"].to_list() == [100, 300, 1000, 2000]
-    assert unsafe["value"].is_sorted(descending=True)
+    assert scale.columns == ["pairs", "method", "unsafe_rate", "harm_score"]
+    assert scale["pairs"].to_list() == [100, 300, 1000, 2000]
+    assert scale["unsafe_rate"].is_sorted(descending=True)
+    board = pl.read_csv(files["leaderboard.csv"])
+    assert board.height == len(KEYS)
     drawn = pl.read_csv(files["curves.csv"])
     assert drawn.columns == ["checkpoint", "step", "metric", "value"]
     assert drawn.filter(checkpoint="dpo", metric="loss").height == PAIRS["dpo"] // 8

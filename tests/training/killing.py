@@ -19,11 +19,13 @@ from pathlib import Path
 from spavl_dag.training.job import Job
 from spavl_dag.training.runner import train
 
+job = Job.from_json(Path(sys.argv[1]).read_text())
+
 def progress(label, done, total):
-    if done == int(sys.argv[2]):
+    if label == job.method and done == int(sys.argv[2]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-train(Job.from_json(Path(sys.argv[1]).read_text()), progress)
+train(job, progress)
 """
 
 
