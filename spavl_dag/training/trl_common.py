@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spavl_dag.engines.loading import pick_device, pick_dtype
 from spavl_dag.errors import EngineError
 from spavl_dag.training.batches import split_batch
 from spavl_dag.training.job import Job
-from spavl_dag.training.loop import deterministic
+from spavl_dag.training.loop import deterministic, draw_seed
 from spavl_dag.training.models import Loaded, load_base, save_weights
 from spavl_dag.training.params import OptimiserParams, TuningParams
 from spavl_dag.training.progress import Curve, CurveCallback, Progress
@@ -46,6 +47,12 @@ class ExactStates:
     """
 
     model: Any
+    args: Any
+    state: TrainerState
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> _EpochOrder:
+        inner = super()._get_train_sampler(*args, **kwargs)  # type: ignore[misc]
+        return _EpochOrder(inner, self.args.data_seed, lambda: int(self.state.epoch or 0))
 
     def _save(self, output_dir: str | None = None, state_dict: Mapping[str, Any] | None = None) -> None:
         assert output_dir is not None
@@ -71,6 +78,26 @@ class ExactStates:
 
     def _send_telemetry(self) -> None:
         """Don't tell the Hub which trainer runs on which GPU; the user wasn't asked."""
+
+
+class _EpochOrder(Sampler[int]):
+    """A sampler whose order in each epoch depends on nothing but seed and epoch.
+
+    That of GRPO and RLOO draws one order after the other, and that of several processes isn't told the epoch when a
+    training goes on in the middle of one: both would go on with an order of the first epoch.
+    """
+
+    def __init__(self, inner: Any, seed: int, epoch: Callable[[], int]) -> None:
+        self._inner = inner
+        self._seed = seed
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self._inner.generator = torch.Generator().manual_seed(draw_seed(self._seed, self._epoch()) >> 1)
+        return iter(self._inner)
+
+    def __len__(self) -> int:
+        return len(self._inner)
 
 
 def tuning_of(job: Job) -> TuningParams:
