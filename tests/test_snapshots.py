@@ -73,7 +73,9 @@ def test_rendered_prompt(template: str, snapshot: SnapshotAssertion):
 
 def test_every_prompt_of_the_params_is_there():
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    used = {entry["prompt"] for section in ("roles", "models") for entry in params[section].values()}
+    entries = [entry for section in ("roles", "models") for entry in params[section].values()]
+    entries += [params["policy"], *params["evaluation"]["benchmarks"].values()]
+    used = {entry["prompt"] for entry in entries if entry and entry["prompt"]}
     assert used <= set(TEMPLATES)
 
 

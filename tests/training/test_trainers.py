@@ -172,14 +172,17 @@ CASES = [("sft", FULL), ("sft", LORA), ("dpo", FULL), ("dpo", LORA), ("grpo", FU
 def test_an_interrupted_training_ends_with_the_same_bits(
     start: Path, tmp_path: Path, rater: Path, method: str, tuning: Any
 ) -> None:
-    """Stopped in the second epoch, and again right after it went on from the end of the first."""
+    """Stopped three times: it goes on in the middle of the first epoch, at its end, and in the middle of the second."""
     pairs = 12 if SETTINGS[method] is GROUP else 24  # 3 steps in each of 2 epochs
-    jobs = [job_of(method, start, tmp_path / name, rater, tuning=tuning, pairs=pairs) for name in ("whole", "parts")]
+    runtime = {"checkpoint_every": 1}
+    jobs = [
+        job_of(method, start, tmp_path / name, rater, tuning=tuning, pairs=pairs, runtime=runtime)
+        for name in ("whole", "parts")
+    ]
     whole = train(jobs[0], nothing)
-    steps = whole.summary["steps"]
-    assert steps > 5
-    run_until(jobs[1], 5)
-    run_until(jobs[1], 4)
+    assert whole.summary["steps"] == 6
+    for step in (3, 4, 6):  # each before its own checkpoint is made
+        run_until(jobs[1], step)
     parts = train(jobs[1], nothing)
     assert parts.curve == whole.curve
     assert same_files(parts.folder, whole.folder)
