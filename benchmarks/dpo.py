@@ -118,7 +118,12 @@ def through_the_project(model: Path, rows: Path, work: Path) -> float:
         runtime={"per_device_batch": BATCH, "checkpoint_every": 1000},
         device="cpu",
     )
-    train(job, lambda _label, done, _total: watch.mark(done) if done else None)
+
+    def progress(label: str, done: int, _total: int) -> None:
+        if label == job.method and done:
+            watch.mark(done)
+
+    train(job, progress)
     return watch.samples_per_second
 
 
