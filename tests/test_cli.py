@@ -40,7 +40,7 @@ def test_doctor_is_content_or_says_what_to_mend(fresh_project: Project):
 def test_nothing_made_yet(fresh_project: Project):
     states = json.loads(fresh_project.spavl("status", "--json").stdout)["artifacts"]
     assert {state["state"] for state in states} == {"missing"}
-    assert len(states) == 9 + 2 * 3
+    assert len(states) == 12 + 2 * 3 + 3 * 3
     done = fresh_project.spavl("run", "captions", check=False)
     assert done.returncode == 1
     assert "needs what is not there: " in done.stderr
@@ -51,7 +51,7 @@ def test_nothing_made_yet(fresh_project: Project):
     ("arguments", "told"),
     [
         (["run", "nonsense"], "there is no artifact 'nonsense'"),
-        (["run", "responses"], "has one part per model"),
+        (["run", "responses"], "has one part per key of models"),
         (["run", "responses", "-p", "nobody"], "has no partition 'nobody'"),
         (["run", "captions", "-p", "none_warm"], "has no partitions"),
         (["demo", "--to", "nonsense"], "there is no artifact 'nonsense'"),

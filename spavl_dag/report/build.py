@@ -15,7 +15,6 @@ from spavl_dag.report.render import render_html, render_markdown
 from spavl_dag.report.summary import summary
 from spavl_dag.report.view import View, data_scale_families
 
-
 _HEADLINE = {"unsafe_rate": pl.Float64, "harm_score": pl.Float64}
 
 
@@ -26,8 +25,8 @@ def build_report(inputs: ReportInputs) -> dict[str, bytes]:
 
     Returns:
         `report.html` (self-contained), `report.md`, `metrics.json` ({checkpoint: {metric: value}}), `data_scale.csv`
-        (pairs, method, unsafe_rate, harm_score), `leaderboard.csv` (the same by checkpoint) and `curves.csv` (checkpoint,
-        step, metric, value).
+        (pairs, method, unsafe_rate, harm_score), `leaderboard.csv` (the same by checkpoint) and `curves.csv`
+        (checkpoint, step, metric, value).
     """
     view = View(inputs)
     sections = _sections(view)

@@ -18,13 +18,13 @@ class PictogramModelParams(BaseModel):
     heads: int = Field(4, gt=0, description="Attention heads of tower and language model.")
     context: int = Field(1024, ge=512, description="Longest conversation in tokens.")
 
-    vision_steps: int = Field(500, ge=1, description="Steps that teach the tower to name what a card shows.")
+    vision_steps: int = Field(480, ge=1, description="Steps that teach the tower to name what a card shows.")
     vision_batch: int = Field(128, ge=1, description="Cards per step of the tower's training.")
     vision_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the tower's vectors and the word table.")
     vision_matrix_lr: float = Field(0.01, gt=0, description="Muon's learning rate for the tower's matrices.")
 
-    joint_steps: int = Field(810, ge=1, description="Steps that teach the language model, the tower frozen.")
-    reading_steps: int = Field(160, ge=0, description="How many of these, at the start, only ask what a picture shows.")
+    joint_steps: int = Field(780, ge=1, description="Steps that teach the language model, the tower frozen.")
+    reading_steps: int = Field(150, ge=0, description="How many of these, at the start, only ask what a picture shows.")
     reading_batch: int = Field(64, ge=1, description="Questions per such step; they are short.")
     joint_batch: int = Field(32, ge=1, description="Conversations per step of the joint training.")
     joint_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the word table and the norms.")

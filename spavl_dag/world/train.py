@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 # Conversations of a step go through the model in a few groups of similar length, so that little of it is
 # padding.
-_LENGTH_GROUPS = 4
+_LENGTH_GROUPS = 2
 # How many times the cosine between image token and word counts in the softmax over words.
 _SHARPNESS = 15.0
 # What cross_entropy skips.
