@@ -15,16 +15,26 @@ def check_params(project: Project, as_json: bool) -> None:
 
     Raises:
         ParamsError: Something is wrong with one of them.
+        SpavlError: A benchmark is unknown, or dvc.yaml doesn't know of a prompt template that one names.
     """
+    from spavl_dag.evaluation.benchmarks import benchmark_of
+    from spavl_dag.project.stages import Stages
     from spavl_dag.taxonomy import load_taxonomy
 
     params = load_params(project.params_file)
     taxonomy = load_taxonomy(project.root / params.taxonomy.file)
+    stages = Stages(project)
+    for name, benchmark in params.evaluation.benchmarks.items():
+        benchmark_of(name)
+        if benchmark.prompt:
+            stages.refuse_unlisted("eval_responses", benchmark.prompt)
     facts = {
         "models": len(params.models),
         "classes": len(taxonomy.classes),
         "images": params.images.source,
         "base_model": params.base_model.source,
+        "experiments": len(params.experiments),
+        "benchmarks": len(params.evaluation.benchmarks),
     }
     if as_json:
         print(json.dumps(facts))

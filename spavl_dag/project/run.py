@@ -168,7 +168,12 @@ class Run:
         Args:
             prompt: Template file, relative to the project; None for the policy's.
             max_new_tokens: Upper bound of an answer's tokens.
+
+        Raises:
+            SpavlError: The stage doesn't depend on the template.
         """
+        if prompt:
+            Stages(self.project, self.hasher).refuse_unlisted(self.artifact, prompt)
         policy = self.params.policy
         model = self.resolve_checkpoint(self.key)
         decoding = Decoding(max_new_tokens=max_new_tokens)

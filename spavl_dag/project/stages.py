@@ -157,6 +157,19 @@ class Stages:
             raise SpavlError(f"'{artifact}' has no partitions", "Leave --partition out.")
         raise SpavlError(f"'{artifact}' has no partition '{partition}'", f"One of: {keys}.")
 
+    def refuse_unlisted(self, artifact: str, path: str) -> None:
+        """Make sure that an artifact depends on a file that params name, so that a changed file makes it stale.
+
+        Raises:
+            SpavlError: dvc.yaml doesn't name it; says what to add where.
+        """
+        for stage in self.of(artifact):
+            if path not in stage.deps:
+                raise SpavlError(
+                    f"dvc.yaml: stage {artifact} doesn't depend on {path}, which params.yaml names",
+                    f"Add `- {path}` to the deps of {artifact}: otherwise a change of it would go unnoticed.",
+                )
+
     def upstream(self, stage: Stage) -> list[Stage]:
         """Stages whose outs the given one reads, whole or in part."""
         return [

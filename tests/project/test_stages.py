@@ -128,6 +128,13 @@ def _key(name: str):
     return AssetKey(name)
 
 
+def test_a_template_that_dvc_does_not_know_of_is_refused():
+    stages = Stages(Project(ROOT))
+    stages.refuse_unlisted("eval_responses", "prompts/pictograms/yes_no.j2")
+    with pytest.raises(SpavlError, match="doesn't depend on prompts/judge.j2"):
+        stages.refuse_unlisted("eval_responses", "prompts/judge.j2")
+
+
 def test_runtime_is_in_no_stage():
     for stage in Stages(Project(ROOT)).all:
         assert not any(param.split(".")[0] == "runtime" for param in stage.params), stage.name
