@@ -131,7 +131,7 @@ def _key(name: str):
 def test_a_template_that_dvc_does_not_know_of_is_refused():
     stages = Stages(Project(ROOT))
     stages.refuse_unlisted("eval_responses", "prompts/pictograms/yes_no.j2")
-    with pytest.raises(SpavlError, match="doesn't depend on prompts/judge.j2"):
+    with pytest.raises(SpavlError, match=r"doesn't depend on prompts/judge\.j2"):
         stages.refuse_unlisted("eval_responses", "prompts/judge.j2")
 
 
