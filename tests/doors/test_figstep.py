@@ -13,6 +13,7 @@ import pytest
 
 from spavl_dag.text import normalise_question, text_problem
 from tests.conftest import SHARED_DATA, Project
+from tests.doors.test_two_doors import dvc_stale
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ def test_fifty_foreign_images_become_a_preference_dataset(made_project: Project)
         params["images"] |= {"source": "folder", "folder": "inputs/figstep", "manifest": "manifest.csv"}
 
     made_project.change_params(change)
-    made_project.spavl("demo")
+    made_project.spavl("demo", "--to", "dataset")
     images = pl.read_parquet(made_project.root / "data" / "images" / "images.parquet")
     assert images.height == 50
     assert set(images["licence"]) == {"MIT"}
@@ -52,7 +53,7 @@ def test_fifty_foreign_images_become_a_preference_dataset(made_project: Project)
     assert questions.height + missing.height == 150
     rows = pl.read_parquet(made_project.root / "data" / "dataset" / "dataset.parquet")
     assert rows.height > 0
-    assert "up to date" in made_project.dvc("status").stdout
+    assert not {"images", "responses@none_warm", "dataset"} & dvc_stale(made_project)
 
 
 @pytest.mark.skipif(not QUESTIONS.is_file(), reason="shared/data is not beside the checkout")
