@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from spavl_dag.errors import ParamsError
 from spavl_dag.evaluation.params import EvaluationParams
 from spavl_dag.project.layout import PartitionKind
+from spavl_dag.project.yamls import load_yaml
 from spavl_dag.training.params import (
     ExperimentParams,
     PolicyParams,
@@ -249,7 +250,7 @@ def load_params(path: Path) -> Params:
         ParamsError: The file is missing, not YAML, or holds something impossible; all problems are listed.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is not there", "Run the command in the project's folder.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import yaml
-
 from spavl_dag.errors import SpavlError
 from spavl_dag.project.hashing import ContentHasher
 from spavl_dag.project.layout import ARTIFACTS, PartitionKind, Project
+from spavl_dag.project.yamls import load_yaml
 
 _KNOWN_STAGE_KEYS = {"cmd", "deps", "params", "outs", "metrics", "desc"}
 _TEMPLATE = re.compile(r"\$\{([^}]+)\}")
@@ -110,7 +109,7 @@ class Stages:
     @cached_property
     def raw_params(self) -> Mapping[str, Any]:
         """params.yaml as it is, for comparison with dvc.lock."""
-        content = yaml.safe_load(self.project.params_file.read_text(encoding="utf-8"))
+        content = load_yaml(self.project.params_file.read_text(encoding="utf-8"))
         return content if isinstance(content, Mapping) else {}
 
     @cached_property
@@ -122,7 +121,7 @@ class Stages:
         """
         text = (self.project.root / "dvc.yaml").read_text(encoding="utf-8")
         found: dict[str, list[Stage]] = {}
-        for name, body in (yaml.safe_load(text).get("stages") or {}).items():
+        for name, body in (load_yaml(text).get("stages") or {}).items():
             if name not in ARTIFACTS:
                 raise SpavlError(f"dvc.yaml: stage '{name}' is no artifact", f"One of: {', '.join(ARTIFACTS)}.")
             if "foreach" in body:
@@ -203,7 +202,7 @@ class Stages:
         file = self.project.root / "dvc.lock"
         if not file.is_file():
             return {}
-        return (yaml.load(file.read_text(encoding="utf-8"), Loader=_FAST_LOADER) or {}).get("stages") or {}
+        return (load_yaml(file.read_text(encoding="utf-8")) or {}).get("stages") or {}
 
     def recorded(self, stage: Stage) -> Recorded | None:
         """The stage as dvc.lock holds it, or None when it was never recorded."""
@@ -319,7 +318,3 @@ def _overlap(one: str, other: str) -> bool:
 def _digest(fingerprint: Fingerprint) -> str:
     content = {"deps": dict(fingerprint.deps), "params": dict(fingerprint.params)}
     return hashlib.md5(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
-
-
-# libyaml's loader reads a lock of many stages ten times faster; it is missing only in unusual builds.
-_FAST_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

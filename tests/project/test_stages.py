@@ -11,6 +11,7 @@ import yaml
 from spavl_dag.errors import SpavlError
 from spavl_dag.project.layout import ARTIFACTS, Project
 from spavl_dag.project.stages import Stages
+from spavl_dag.project.yamls import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,7 @@ PLUMBING = {
     "spavl_dag.project.store": "reads and writes tables",
     "spavl_dag.project.tables": "says which schema a table has",
     "spavl_dag.project.validation": "refuses artifacts, never changes one",
+    "spavl_dag.project.yamls": "reads params.yaml, dvc.yaml and dvc.lock",
     "spavl_dag.steps": "docstring",
     "spavl_dag.training": "docstring; listed where models are trained",
     "spavl_dag.training.params": "checks values that stand in params.yaml",
@@ -126,6 +128,13 @@ def _key(name: str):
     from dagster import AssetKey
 
     return AssetKey(name)
+
+
+def test_numbers_are_read_as_dvc_writes_them():
+    assert load_yaml("a: 5e-05\nb: 1.0e-4\nc: 1e3\nd: e5\ne: 12\n") == {
+        **{"a": 5e-05, "b": 1e-4, "c": 1000.0},
+        **{"d": "e5", "e": 12},
+    }
 
 
 def test_a_template_that_dvc_does_not_know_of_is_refused():
