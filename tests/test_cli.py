@@ -16,7 +16,8 @@ from tests.conftest import CHECKOUT, Project
 def test_params_check(fresh_project: Project):
     assert "params.yaml is fine (models: 3, classes: 4" in fresh_project.spavl("params", "check").stdout
     facts = json.loads(fresh_project.spavl("params", "check", "--json").stdout)
-    assert facts == {"models": 3, "classes": 4, "images": "pictograms", "base_model": "pictograms"}
+    told = {"models": 3, "classes": 4, "images": "pictograms", "base_model": "pictograms"}
+    assert facts == told | {"experiments": 3, "benchmarks": 9}
     fresh_project.change_params(lambda p: p["questions"].update(max_char=3))
     done = fresh_project.spavl("params", "check", check=False)
     assert done.returncode == 1

@@ -75,7 +75,7 @@ def test_every_prompt_of_the_params_is_there():
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     entries = [entry for section in ("roles", "models") for entry in params[section].values()]
     entries += [params["policy"], *params["evaluation"]["benchmarks"].values()]
-    used = {entry["prompt"] for entry in entries if entry and entry["prompt"]}
+    used = {entry["prompt"] for entry in entries if entry and entry.get("prompt")}
     assert used <= set(TEMPLATES)
 
 
