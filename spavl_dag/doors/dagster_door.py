@@ -102,12 +102,15 @@ def build_defs(project: Project, recipes: Sequence[Recipe]) -> dg.Definitions:
         for kind, description in ENTRIES.items()
     ]
     dataset = dg.AssetSelection.assets("dataset").upstream() - dg.AssetSelection.assets(*ENTRIES)
-    everything = dg.AssetSelection.assets(*[recipe.name for recipe in recipes])
+    # Two jobs, because the assets of a job share their partitions: answering models here, experiments there.
+    alignment = dg.AssetSelection.assets(*[recipe.name for recipe in recipes]) - dataset
     return dg.Definitions(
         assets=[*entries, *assets],
         jobs=[
             dg.define_asset_job("build_dataset", dataset, description="From pictures to the preference dataset."),
-            dg.define_asset_job("everything", everything, description="All artifacts there are."),
+            dg.define_asset_job(
+                "align", alignment, description="From the dataset to checkpoints, scores and the report."
+            ),
         ],
         sensors=[_entries_sensor(project)],
         # One process per run: the answering models share weights, which are loaded once.
