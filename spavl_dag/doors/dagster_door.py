@@ -108,9 +108,7 @@ def build_defs(project: Project, recipes: Sequence[Recipe]) -> dg.Definitions:
         assets=[*entries, *assets],
         jobs=[
             dg.define_asset_job("build_dataset", dataset, description="From pictures to the preference dataset."),
-            dg.define_asset_job(
-                "align", alignment, description="From the dataset to checkpoints, scores and the report."
-            ),
+            dg.define_asset_job("align", alignment, description="From the dataset to checkpoints, scores and report."),
         ],
         sensors=[_entries_sensor(project)],
         # One process per run: the answering models share weights, which are loaded once.
