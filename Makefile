@@ -54,7 +54,7 @@ constraints: setup ## pin what pyproject.toml asks for again (UPGRADE="--upgrade
 	        pyproject.toml --output-file .venv/pins && \
 	    grep -vE '$(UNPINNED)' .venv/pins > constraints-$$extra.txt || exit 1; \
 	done
-	@grep '^dvc==' constraints-dvc.txt > .venv/dvc.in
+	@grep -E '^(dvc|ruamel-yaml-clib)==' constraints-dvc.txt > .venv/dvc.in
 	@$(PIN) --universal $(UPGRADE) .venv/dvc.in --output-file constraints-dvc.txt
 
 clean: ## remove caches (never .venv, data, models or the ledger; to remake .venv: rm -rf .venv)

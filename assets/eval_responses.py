@@ -5,7 +5,7 @@ from __future__ import annotations
 from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.project.preview import counts_table, table_preview
 from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run, image_refs
+from spavl_dag.project.run import Run
 from spavl_dag.project.store import Made
 
 
@@ -18,7 +18,7 @@ def eval_responses(run: Run) -> Made:
     settings = run.params.evaluation.benchmarks
     table = answer_items(
         items,
-        image_refs(items.filter(items["image_id"].is_not_null()), run.project.out("benchmarks")),
+        run.image_refs("benchmarks"),
         {name: run.checkpoint_caller(entry.prompt, entry.max_new_tokens) for name, entry in settings.items()},
     )
     states = dict(table.group_by("state").len().sort("state").iter_rows())

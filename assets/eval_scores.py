@@ -7,7 +7,7 @@ from spavl_dag.evaluation.gate import check_gate, gate_passed
 from spavl_dag.evaluation.summary import Certainty
 from spavl_dag.project.preview import table_preview
 from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run, image_refs
+from spavl_dag.project.run import Run
 from spavl_dag.project.store import Made
 
 
@@ -30,7 +30,7 @@ def eval_scores(run: Run) -> Made:
         None if is_baseline else run.store.read("eval_responses", partition=settings.baseline),
         judges,
         {"harmlessness": run.caller("annotator_harmlessness"), "helpfulness": run.caller("annotator_helpfulness")},
-        image_refs(items.filter(items["image_id"].is_not_null()), run.project.out("benchmarks")),
+        run.image_refs("benchmarks"),
         Certainty(settings.confidence, settings.resamples, run.params.seed),
         judge_sees_image=run.params.safety_labels.sees_image,
     )

@@ -66,16 +66,21 @@ def _unknown(table: str, column: str, artifact: str) -> Callable[[Scope], pl.Dat
     return lambda s: s.made[table].join(s.read(artifact).select(column).unique(), on=column, how="anti")
 
 
-def _unmatched(table: str, column: str, artifact: str) -> Callable[[Scope], pl.DataFrame]:
+def _unmatched(table: str, artifact: str, *keys: str) -> Callable[[Scope], pl.DataFrame]:
     """Upstream ids that have no row, and rows whose id does not exist upstream."""
 
     def broken(s: Scope) -> pl.DataFrame:
-        made, upstream = s.made[table].select(column), s.read(artifact).select(column)
-        lacking = upstream.join(made, on=column, how="anti").with_columns(problem=pl.lit("no row"))
-        stray = made.join(upstream, on=column, how="anti").with_columns(problem=pl.lit(f"not in {artifact}"))
+        made, upstream = s.made[table].select(keys), s.read(artifact).select(keys)
+        lacking = upstream.join(made, on=keys, how="anti").with_columns(problem=pl.lit("no row"))
+        stray = made.join(upstream, on=keys, how="anti").with_columns(problem=pl.lit(f"not in {artifact}"))
         return pl.concat([lacking, stray])
 
     return broken
+
+
+def _too_many(failed: pl.DataFrame, total: float, share: float = 0.05) -> pl.DataFrame:
+    """Rows that failed, if they are more than a share of all; else none."""
+    return failed if failed.height > share * total else failed.clear()
 
 
 def _classes_without_keywords(s: Scope) -> pl.DataFrame:
@@ -191,29 +196,18 @@ def _few_eval_questions(s: Scope) -> pl.DataFrame:
 
 def _unlabelled(s: Scope) -> pl.DataFrame:
     rows = s.made["safety_labels"]
-    failed = rows.filter(pl.col("label").is_null())
-    return failed if failed.height > 0.05 * rows.height else failed.clear()
+    return _too_many(rows.filter(pl.col("label").is_null()), rows.height)
 
 
 def _position_biased(s: Scope) -> pl.DataFrame:
     biased = s.made["undecided"].filter(pl.col("reason") == "position_biased")
     pairs = s.made["preferences"].height + s.made["undecided"].height
-    return biased if biased.height > 0.2 * pairs else biased.clear()
-
-
-def _items_unmatched(s: Scope) -> pl.DataFrame:
-    """Items without an answer row, and rows that belong to no item."""
-    keys = ["benchmark", "item_id"]
-    made, items = s.made["eval_responses"].select(keys), s.read("benchmarks").select(keys)
-    lacking = items.join(made, on=keys, how="anti").with_columns(problem=pl.lit("no row"))
-    stray = made.join(items, on=keys, how="anti").with_columns(problem=pl.lit("not in benchmarks"))
-    return pl.concat([lacking, stray])
+    return _too_many(biased, pairs, share=0.2)
 
 
 def _unanswered(s: Scope) -> pl.DataFrame:
     rows = s.made["eval_responses"]
-    failed = rows.filter(pl.col("state") != "ok")
-    return failed if failed.height > 0.05 * rows.height else failed.clear()
+    return _too_many(rows.filter(pl.col("state") != "ok"), rows.height)
 
 
 def _unscored(s: Scope) -> pl.DataFrame:
@@ -227,8 +221,7 @@ def _gate_failed(condition: str) -> Callable[[Scope], pl.DataFrame]:
 
 def _many_rejected(s: Scope) -> pl.DataFrame:
     rejected = s.made["rejected"]
-    trained = s.metrics.get("trained_on", 0.0)
-    return rejected if rejected.height > 0.05 * (trained + rejected.height) else rejected.clear()
+    return _too_many(rejected, s.metrics.get("trained_on", 0.0) + rejected.height)
 
 
 REWARD_ACCURACY = 0.6
@@ -270,7 +263,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(
             "row_per_image",
             "Every image has a row, and no other.",
-            _unmatched("captions", "image_id", "images"),
+            _unmatched("captions", "images", "image_id"),
         ),
     ),
     "questions": (
@@ -281,14 +274,14 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(
             "row_per_question",
             "Every question has an answer or a recorded reason.",
-            _unmatched("responses", "question_id", "questions"),
+            _unmatched("responses", "questions", "question_id"),
         ),
     ),
     "safety_labels": (
         Rule(
             "row_per_question",
             "Every response has a label or a recorded state.",
-            _unmatched("safety_labels", "question_id", "questions"),
+            _unmatched("safety_labels", "questions", "question_id"),
         ),
         Rule("labelled_enough", "At most 5 % of the verdicts failed.", _unlabelled, "warn"),
     ),
@@ -338,7 +331,11 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
     "benchmarks": (),
     "eval_responses": (
-        Rule("row_per_item", "Every item has an answer or a recorded reason.", _items_unmatched),
+        Rule(
+            "row_per_item",
+            "Every item has an answer or a recorded reason.",
+            _unmatched("eval_responses", "benchmarks", "benchmark", "item_id"),
+        ),
         Rule("answered_enough", "At most 5 % of the items have no answer.", _unanswered, "warn"),
     ),
     "eval_scores": (

@@ -13,6 +13,7 @@ from rich.table import Table
 from spavl_dag.errors import ParamsError
 from spavl_dag.experiments.library import add_to_params, list_entries
 from spavl_dag.project.layout import Project
+from spavl_dag.project.yamls import load_yaml
 
 
 def print_experiments(project: Project, as_json: bool) -> None:
@@ -57,7 +58,7 @@ def add_experiments(project: Project, names: Sequence[str]) -> None:
 def _keys(project: Project) -> set[str]:
     """Keys of `experiments:`, also of a params.yaml that isn't fine."""
     try:
-        content = yaml.safe_load(project.params_file.read_text(encoding="utf-8"))
+        content = load_yaml(project.params_file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise ParamsError(f"{project.params_file.name} can't be read: {error}", "Mend it first.") from error
     experiments = content.get("experiments") if isinstance(content, dict) else None

@@ -83,14 +83,8 @@ def wanted_stages(stages: Stages, to: str | None) -> list[Stage]:
     """All stages, or those that the given artifact needs, in an order in which they can run."""
     if to is None:
         return list(stages.all)
-    needed: dict[str, Stage] = {}
-    waiting = list(stages.of(to))
-    while waiting:
-        stage = waiting.pop()
-        if stage.name not in needed:
-            needed[stage.name] = stage
-            waiting += stages.upstream(stage)
-    return [stage for stage in stages.all if stage.name in needed]
+    wanted = stages.of(to)
+    return [*stages.behind(*wanted), *wanted]
 
 
 def _make_stale(project: Project, to: str | None) -> list[str]:

@@ -389,7 +389,7 @@ def _log_checkpoint(project: Project, params: Params, finished: Finished, dagste
         data=data,
         curves=training.curve if training else (),
         metrics={"seconds": finished.seconds},
-        tags={"dagster.run_id": dagster_run, "git.commit": head_commit(project.root)},
+        tags=_origin(project, finished, dagster_run),
         training=training.key if training else None,
     )
     run_id = log_checkpoint(project, tracking_uri(project, params.runtime.mlflow_uri), record)
@@ -414,13 +414,18 @@ def _log_evaluation(project: Project, params: Params, finished: Finished, dagste
         },
         gate="baseline" if is_baseline else "failed" if failed else "passed",
         gate_failed=failed,
-        tags={
-            "dagster.run_id": dagster_run,
-            "dvc.md5": finished.data_version,
-            "git.commit": head_commit(project.root),
-        },
+        tags=_origin(project, finished, dagster_run),
     )
     return log_evaluation(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+
+
+def _origin(project: Project, finished: Finished, dagster_run: str) -> dict[str, str]:
+    """Tags of an MLflow run that lead back to what it is about."""
+    return {
+        "dagster.run_id": dagster_run,
+        "dvc.md5": finished.data_version,
+        "git.commit": head_commit(project.root),
+    }
 
 
 def _live_curves(project: Project, params: Params, key: str | None) -> Watch:
@@ -464,11 +469,7 @@ def _log_generation(project: Project, params: Params, finished: Finished, dagste
             **finished.fields,
         },
         metrics=metrics,
-        tags={
-            "dagster.run_id": dagster_run,
-            "dvc.md5": finished.data_version,
-            "git.commit": head_commit(project.root),
-        },
+        tags=_origin(project, finished, dagster_run),
     )
     return log_run(project, tracking_uri(project, params.runtime.mlflow_uri), record)
 

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -113,9 +113,9 @@ class Recorder:
             for finished in waiting
             if (changes := finished.meanwhile or stages.fingerprint(finished.stage).changes(finished.before))
         }
-        names = [finished.stage.name for finished in waiting if finished.stage.name not in changed]
+        names = {finished.stage.name for finished in waiting} - changed.keys()
         if names:
-            run_dvc(project, ["commit", "--quiet", "--force", *names])
+            run_dvc(project, ["commit", "--quiet", "--force", *_targets(stages, names)])
         if changed:
             listed = "; ".join(f"{name} ({', '.join(what)})" for name, what in changed.items())
             raise DvcError(
@@ -132,6 +132,16 @@ class Recorder:
         finally:
             self._deferring = False
             self.flush(project)
+
+
+def _targets(stages: Stages, names: Set[str]) -> list[str]:
+    """Stages as dvc takes them: all parts of an artifact by its name, because dvc writes its lock anew per target."""
+    targets = []
+    for artifact in dict.fromkeys(stage.artifact for stage in stages.all if stage.name in names):
+        parts = [stage.name for stage in stages.of(artifact)]
+        made = [name for name in parts if name in names]
+        targets += [artifact] if made == parts else made
+    return targets
 
 
 RECORDER = Recorder()

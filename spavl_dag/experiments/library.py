@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from spavl_dag.errors import ParamsError
+from spavl_dag.project.yamls import load_yaml
 from spavl_dag.training.params import ExperimentParams
 
 _FOLDER = Path(__file__).parent
@@ -49,7 +50,7 @@ def list_entries() -> tuple[LibraryEntry, ...]:
     """All entries of the library, by file and in the file's order."""
     found = []
     for file in sorted(_FOLDER.glob("*.yaml")):
-        for name, described in yaml.safe_load(file.read_text(encoding="utf-8")).items():
+        for name, described in load_yaml(file.read_text(encoding="utf-8")).items():
             raw = described["entry"]
             found.append(LibraryEntry(name, file.stem, described["about"], ExperimentParams.model_validate(raw), raw))
     return tuple(found)
@@ -123,7 +124,7 @@ def _find(name: str) -> LibraryEntry:
 
 def _load(text: str, name: str) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(text)
+        content = load_yaml(text)
     except yaml.YAMLError as error:
         raise ParamsError(f"{name} is not YAML: {error}", "Mend the line named above.") from error
     return content if isinstance(content, dict) else {}

@@ -239,6 +239,15 @@ class Params(_Strict):
         for key, entry in self.models.items():
             yield f"models.{key}", entry
 
+    def prompts(self) -> Iterator[tuple[str, str]]:
+        """All prompt templates with the key path that names them."""
+        for path, entry in self.entries():
+            yield f"{path}.prompt", entry.prompt
+        yield "policy.prompt", self.policy.prompt
+        for name, benchmark in self.evaluation.benchmarks.items():
+            if benchmark.prompt is not None:
+                yield f"evaluation.benchmarks.{name}.prompt", benchmark.prompt
+
 
 def load_params(path: Path) -> Params:
     """Read and check params.yaml.
@@ -292,7 +301,9 @@ def _impossible(params: Params, root: Path) -> Iterator[str]:
         for key in getattr(params, section):
             if not SLUG.match(key):
                 yield f"  {section}.{key}: a key is a slug of a-z, 0-9, _ and -; rename it"
-    yield from _impossible_evaluation(params, root)
+    baseline = params.evaluation.baseline
+    if baseline not in params.experiments:
+        yield f"  evaluation.baseline: '{baseline}' is no key of experiments; it has {', '.join(params.experiments)}"
     groups = params.safety_groups
     if groups.count > len(params.models):
         yield f"  safety_groups.count: {groups.count} groups need as many models; models has {len(params.models)}"
@@ -300,28 +311,15 @@ def _impossible(params: Params, root: Path) -> Iterator[str]:
         stray = sorted(set(params.models) ^ set(groups.membership or {}))
         if stray:
             yield f"  safety_groups.membership: must name each key of models once; see {', '.join(stray)}"
+    for path, file in params.prompts():
+        if not (root / file).is_file():
+            yield f"  {path}: there is no file {file}; write it or name one of prompts/"
     for path, entry in params.entries():
-        if not (root / entry.prompt).is_file():
-            yield f"  {path}.prompt: there is no file {entry.prompt}; write it or name one of prompts/"
         looks_local = entry.model.startswith((".", "/"))
         if looks_local and not (root / entry.model).is_dir():
             yield f"  {path}.model: there is no folder {entry.model}; use base_model, a folder or a hub id"
     if not (root / params.taxonomy.file).is_file():
         yield f"  taxonomy.file: there is no file {params.taxonomy.file}"
-
-
-def _impossible_evaluation(params: Params, root: Path) -> Iterator[str]:
-    baseline = params.evaluation.baseline
-    if baseline not in params.experiments:
-        yield f"  evaluation.baseline: '{baseline}' is no key of experiments; it has {', '.join(params.experiments)}"
-    prompts = {"policy.prompt": params.policy.prompt} | {
-        f"evaluation.benchmarks.{name}.prompt": benchmark.prompt
-        for name, benchmark in params.evaluation.benchmarks.items()
-        if benchmark.prompt is not None
-    }
-    for path, file in prompts.items():
-        if not (root / file).is_file():
-            yield f"  {path}: there is no file {file}; write it or name one of prompts/"
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -9,12 +9,20 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from spavl_dag.engines.base import ImageRef
 from spavl_dag.images.decode import decode_image
 from spavl_dag.text import escape_markdown, redact
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, GREY, INK = "#4c78a8", "#999999", "#222222"
+"""Colours of figures: what is shown, what it is compared with, and marks."""
 
 TEXT_COLUMNS = frozenset(
     {
@@ -104,6 +112,38 @@ def contact_sheet(refs: Sequence[ImageRef], show: bool, side: int = 72, columns:
     return Picture(data.getvalue(), f"{len(refs)} images" + ("" if show else ", pixelated (runtime.show_text is off)"))
 
 
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture of a size in inches; `drawn` ends it."""
+    # Figure and canvas without pyplot: no global state, no window system, no leak.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def drawn(figure: Figure, axes: Axes, title: str, across: str, up: str | None = None) -> Picture:
+    """A figure, in the style of all of them, as a picture.
+
+    Args:
+        figure: From `new_figure`.
+        axes: Its axes, drawn on.
+        title: What is shown.
+        across: What the horizontal axis means, with its unit.
+        up: The same of the vertical one, where it needs a name.
+    """
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(across, fontsize=9)
+    if up is not None:
+        axes.set_ylabel(up, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return Picture(data.getvalue(), title)
+
+
 def bar_chart(
     values: Mapping[str, float],
     title: str,
@@ -118,27 +158,15 @@ def bar_chart(
         axis: What the length means, with its unit.
         intervals: Lower and upper bound by name.
     """
-    # Figure and canvas without pyplot: no global state, no window system, no leak.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 0.9 + 0.26 * len(values)), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    figure, axes = new_figure(6.4, 0.9 + 0.26 * len(values))
     names = list(values)
-    axes.barh(names, [values[name] for name in names], color="#4c78a8", height=0.7)
+    axes.barh(names, [values[name] for name in names], color=BLUE, height=0.7)
     if intervals:
         for place, name in enumerate(names):
             if name in intervals:
-                axes.plot(intervals[name], (place, place), color="#222222", linewidth=1.2)
+                axes.plot(intervals[name], (place, place), color=INK, linewidth=1.2)
     axes.invert_yaxis()
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(axis, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return Picture(data.getvalue(), title)
+    return drawn(figure, axes, title, axis)
 
 
 def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> Picture:
@@ -149,20 +177,9 @@ def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> 
         title: What is shown.
         axis: What x means.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.8, 2.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.plot([x for x, _ in points], [y for _, y in points], color="#4c78a8", linewidth=1.6)
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(axis, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return Picture(data.getvalue(), title)
+    figure, axes = new_figure(4.8, 2.4)
+    axes.plot([x for x, _ in points], [y for _, y in points], color=BLUE, linewidth=1.6)
+    return drawn(figure, axes, title, axis)
 
 
 def _cell(name: str, value: object, show_text: bool) -> str:

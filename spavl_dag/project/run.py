@@ -24,7 +24,7 @@ from spavl_dag.project.hashing import ContentHasher
 from spavl_dag.project.layout import ARTIFACTS, Project
 from spavl_dag.project.params import BASE_MODEL, ModelEntry, Params
 from spavl_dag.project.revision import head_commit
-from spavl_dag.project.stages import Stage, Stages
+from spavl_dag.project.stages import Stages
 from spavl_dag.project.store import Store, read_noted_runs
 from spavl_dag.taxonomy import Taxonomy, load_taxonomy
 
@@ -102,6 +102,11 @@ class Run:
         return Store(self.project)
 
     @cached_property
+    def stages(self) -> Stages:
+        """What depends on what, with the content hashes of this run."""
+        return Stages(self.project, self.hasher)
+
+    @cached_property
     def taxonomy(self) -> Taxonomy:
         """The harm classes."""
         return load_taxonomy(self.project.root / self.params.taxonomy.file)
@@ -126,9 +131,10 @@ class Run:
         assert kind is not None, f"{artifact} has no partitions"
         return self.store.read_all(artifact, self.params.keys(kind))
 
-    def image_refs(self) -> dict[str, ImageRef]:
-        """Content of all images by image id, read when needed."""
-        return image_refs(self.table("images"), self.project.out("images"))
+    def image_refs(self, artifact: str = "images") -> dict[str, ImageRef]:
+        """Content of all images of an artifact by image id, read when needed."""
+        rows = self.table(artifact).filter(pl.col("image_id").is_not_null())
+        return image_refs(rows, self.project.out(artifact))
 
     def caller(self, role: str) -> Caller:
         """Asks the model of a role of params.yaml, such as `judge`."""
@@ -140,19 +146,15 @@ class Run:
 
     def version_of(self, artifact: str, partition: str | None = None) -> str | None:
         """Data version of an upstream artifact as it lies on disk; None when there is nothing."""
-        return Stages(self.project, self.hasher).data_version(artifact, partition)
+        return self.stages.data_version(artifact, partition)
 
     def versions_before(self) -> dict[str, str | None]:
         """Data versions of all stages that this artifact comes from, in the order in which they run."""
-        stages = Stages(self.project, self.hasher)
-        behind: dict[str, Stage] = {}
-        waiting = [stages.get(self.artifact, self.partition)]
-        while waiting:
-            for stage in stages.upstream(waiting.pop()):
-                if stage.name not in behind:
-                    behind[stage.name] = stage
-                    waiting.append(stage)
-        return {s.name: next(iter(stages.outs(s).values())) for s in stages.all if s.name in behind}
+        stages = self.stages
+        return {
+            stage.name: stages.data_version(stage.artifact, stage.partition)
+            for stage in stages.behind(stages.get(self.artifact, self.partition))
+        }
 
     def mlflow_run(self, checkpoint: str, version: str | None) -> str | None:
         """The MLflow run that a version of a checkpoint was logged to, where that happened in this checkout."""
@@ -173,7 +175,7 @@ class Run:
             SpavlError: The stage doesn't depend on the template.
         """
         if prompt:
-            Stages(self.project, self.hasher).refuse_unlisted(self.artifact, prompt)
+            self.stages.refuse_unlisted(self.artifact, prompt)
         policy = self.params.policy
         model = self.resolve_checkpoint(self.key)
         decoding = Decoding(max_new_tokens=max_new_tokens)

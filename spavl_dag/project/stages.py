@@ -177,6 +177,17 @@ class Stages:
             if any(_overlap(dep, out) for dep in stage.deps for out in other.outs) and other is not stage
         ]
 
+    def behind(self, *stages: Stage) -> list[Stage]:
+        """All stages that the given ones come from, directly or not, in an order in which they can run."""
+        found: set[str] = set()
+        waiting = list(stages)
+        while waiting:
+            for stage in self.upstream(waiting.pop()):
+                if stage.name not in found:
+                    found.add(stage.name)
+                    waiting.append(stage)
+        return [stage for stage in self.all if stage.name in found]
+
     def is_artifact(self, path: str) -> bool:
         """Whether a dep is made by the project (or is a folder of such)."""
         return any(_overlap(path, out) for stage in self.all for out in stage.outs)

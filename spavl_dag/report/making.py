@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,15 +21,13 @@ EXAMPLES = 8
 def make_report(run: Run) -> Made:
     """Write the report's files into the staging folder."""
     inputs = gather(run)
-    files = build_report(inputs)
-    for name, content in files.items():
+    for name, content in build_report(inputs).items():
         (run.staging / name).write_bytes(content)
-    metrics = json.loads(files["metrics.json"])
     return Made(
         metadata={
             "checkpoints": len(inputs.checkpoints),
             "report": str(run.project.out("report") / "report.html"),
-            "scores": sum(map(len, metrics.values())),
+            "scores": inputs.scores["value"].count(),
         }
     )
 
@@ -50,7 +47,9 @@ def gather(run: Run) -> ReportInputs:
         reward_model=_reward_model(run),
         dataset=run.store.read_document("dataset", "statistics.json"),
         examples=_examples(run, keys, item_scores),
-        lineage=pl.DataFrame(list(_lineage(run)), schema={"stage": pl.String, "md5": pl.String, "commit": pl.String}),
+        lineage=pl.DataFrame(
+            list(_lineage(run)), schema={"stage": pl.String, "md5": pl.String, "commit": pl.String}, orient="row"
+        ),
         judge=judge_name(run.params.roles.judge.model),
         class_names={harm.slug: harm.name for harm in run.taxonomy.classes},
         confidence=run.params.evaluation.confidence,
@@ -96,13 +95,8 @@ def _examples(run: Run, keys: Sequence[str], item_scores: pl.DataFrame) -> pl.Da
         .sort(["outcome", "item_id"], descending=[True, False])
     )
     shown = spread["item_id"].head(EXAMPLES).to_list()
-    answers = pl.concat(
-        [
-            run.store.read("eval_responses", partition=key)
-            .filter((pl.col("benchmark") == "harm_eval") & pl.col("item_id").is_in(shown))
-            .select(pl.lit(key).alias("checkpoint"), "benchmark", "item_id", "response")
-            for key in keys
-        ]
+    answers = _of_all(run, keys, "eval_responses").filter(
+        (pl.col("benchmark") == "harm_eval") & pl.col("item_id").is_in(shown)
     )
     questions = run.table("benchmarks").select("benchmark", "item_id", "question")
     labels = judged.select("checkpoint", "item_id", "label")

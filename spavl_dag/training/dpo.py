@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -16,11 +15,11 @@ from spavl_dag.training.progress import Progress, renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
     ExactStates,
+    RowCollator,
     common_arguments,
     load_for,
     numbered,
     run_trainer,
-    tuning_of,
 )
 
 _METRICS = COMMON_METRICS | {
@@ -38,31 +37,13 @@ class _Trainer(ExactStates, DPOTrainer):
     pass
 
 
-class PairCollator:
-    """Row numbers to prompts with both answers: the first half of a batch is chosen, the second rejected."""
-
-    def __init__(self, rows: Sequence[PreferenceRow], encoder: Encoder) -> None:
-        """Keep them."""
-        self._rows = rows
-        self._encoder = encoder
-
-    def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """Model inputs and completion_mask, each of shape (2 rows, tokens)."""
-        rows = [self._rows[example["image"]] for example in examples]
-        return self._encoder.sequences(
-            [row.question for row in rows] * 2,
-            [row.image for row in rows] * 2,
-            [row.chosen for row in rows] + [row.rejected for row in rows],
-        )
-
-
 def train_dpo(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progress: Progress) -> None:
     """Train on pairs; the reference is a frozen copy, or with LoRA the model with its adapter off.
 
     See `runner` for what is left in the work folder.
     """
     loaded = load_for(job, encoder.processor)
-    tuning, settings = tuning_of(job), job.experiment.settings_of(DpoParams)
+    tuning, settings = job.tuning, job.experiment.settings_of(DpoParams)
     lora = lora_config(loaded.model, tuning)
     config = DPOConfig(
         **common_arguments(job),
@@ -76,7 +57,7 @@ def train_dpo(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progres
         model=loaded.model,
         ref_model=frozen_copy(loaded.model, loaded.dtype) if lora is None else None,
         args=config,
-        data_collator=PairCollator(rows, encoder),
+        data_collator=RowCollator(rows, encoder.pairs),
         train_dataset=numbered(len(rows)),
         processing_class=loaded.processor,
         peft_config=lora,

@@ -242,6 +242,22 @@ class Encoder:
         prompts = self.prompts(questions, images)
         return join_answers(prompts, [self.encode_answer(answer) for answer in answers], self._pad)
 
+    def pairs(self, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
+        """Model inputs of both answers of pairs: the first half of the batch is chosen, the second rejected.
+
+        Returns:
+            As `sequences`, each of shape (2 rows, tokens).
+        """
+        return self.sequences(
+            [row.question for row in rows] * 2,
+            [row.image for row in rows] * 2,
+            [row.chosen for row in rows] + [row.rejected for row in rows],
+        )
+
+    def chosen(self, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
+        """Model inputs of the preferred answers, as `sequences`."""
+        return self.sequences([row.question for row in rows], [row.image for row in rows], [row.chosen for row in rows])
+
     def _request(self, question: str) -> Request:
         return Request(key=b"", prompt=self.user_text(question), system=self.system, image=_UNREAD, seed=0)
 

@@ -27,9 +27,7 @@ from spavl_dag.training.trl_common import (
     common_arguments,
     load_for,
     numbered,
-    optimiser_of,
     run_trainer,
-    tuning_of,
 )
 
 _METRICS = {
@@ -73,10 +71,10 @@ def train_group(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progr
     Raises:
         ParamsError: The batch holds no whole groups, or there are fewer questions than one batch needs.
     """
-    settings, optimiser = job.experiment.settings_of(GroupParams), optimiser_of(job)
+    settings, optimiser = job.experiment.settings_of(GroupParams), job.optimiser
     _check_groups(optimiser.batch_size, settings.generations, len(rows))
     loaded = load_for(job, encoder.processor)
-    lora = lora_config(loaded.model, tuning_of(job))
+    lora = lora_config(loaded.model, job.tuning)
     classes: tuple[type[Any], type[Any]] = (GRPOConfig, _Grpo) if job.method == "grpo" else (RLOOConfig, _Rloo)
     config_class, trainer_class = classes
     config = config_class(

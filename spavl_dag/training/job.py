@@ -7,11 +7,20 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from spavl_dag.training.params import ExperimentParams, Method, RewardModelParams, TrainingRuntime
+from spavl_dag.errors import ParamsError
+from spavl_dag.training.params import (
+    ExperimentParams,
+    Method,
+    OptimiserParams,
+    RewardModelParams,
+    TrainingRuntime,
+    TuningParams,
+)
 
 JobMethod = Method | Literal["reward"]
+T = TypeVar("T")
 
 _SCHEMA = 1
 """Raised when the code trains differently from the same inputs: every training is then done again."""
@@ -67,6 +76,29 @@ class Job:
     def reward_params(self) -> RewardModelParams:
         """The params, typed, for "reward"."""
         return RewardModelParams.model_validate(self.params)
+
+    @property
+    def optimiser(self) -> OptimiserParams:
+        """How weights are stepped, whatever is trained.
+
+        Raises:
+            ParamsError: The method trains nothing.
+        """
+        return self._stated(self.reward_params.optimiser if self.method == "reward" else self.experiment.optimiser)
+
+    @property
+    def tuning(self) -> TuningParams:
+        """Which weights are trained.
+
+        Raises:
+            ParamsError: The method trains nothing.
+        """
+        return self._stated(self.reward_params if self.method == "reward" else self.experiment.tuning)
+
+    def _stated(self, params: T | None) -> T:
+        if params is None:
+            raise ParamsError(f"method '{self.method}' trains nothing", "Only entries with an optimiser are trained.")
+        return params
 
     @property
     def training_runtime(self) -> TrainingRuntime:

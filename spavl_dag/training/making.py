@@ -19,10 +19,11 @@ import polars as pl
 from spavl_dag.calls.templates import read_template
 from spavl_dag.engines.base import ImageRef
 from spavl_dag.project.preview import Picture, counts_table, line_chart
-from spavl_dag.project.run import ADAPTER_FILE, REFERENCE_FILE, Progress, ResolvedModel, Run
+from spavl_dag.project.run import ADAPTER_FILE, REFERENCE_FILE, Progress, Run
 from spavl_dag.project.store import Made, Training
 from spavl_dag.schemas import frame
-from spavl_dag.training.params import TRAINED_WITH_REWARD, ExperimentParams
+from spavl_dag.training.job import Job, JobMethod, training_key
+from spavl_dag.training.params import TRAINED_WITH_REWARD, ExperimentParams, RewardModelParams
 from spavl_dag.training.schemas import Curve, RejectedRows
 
 CODE = "spavl_dag/training"
@@ -40,32 +41,13 @@ def make_checkpoint(run: Run) -> Made:
     entry = run.params.experiments[run.key]
     if entry.method == "none":
         return _refer(entry)
-    from spavl_dag.training.job import Job, training_key
     from spavl_dag.training.runner import train
     from spavl_dag.training.selection import select_rows
 
     selection = select_rows(run.table("dataset"), entry.data, run.params.seed)
-    start = run.resolve(entry.model, entry.revision)
-    template = read_template(run.project.root / run.params.policy.prompt)
-    params = entry.model_dump(mode="json")
-    inputs = {"model": f"{start.identity}@{start.revision}", "rows": _content(run, selection.rows), "code": _code(run)}
-    reward_model: Path | None = None
-    if entry.method in TRAINED_WITH_REWARD:
-        reward_model = run.project.out("reward_model")
-        inputs["reward_model"] = str(run.hasher.md5(reward_model))
-    system = run.params.policy.system
-    key = training_key(entry.method, params, inputs=inputs, template=template, system=system, seed=run.params.seed)
-    work = run.project.trainings / f"{run.key}-{key}"
-    job = Job(
-        method=entry.method,
-        params=params,
-        rows=_rows_file(run, selection.rows, work),
-        validation=None,
-        reward_model=reward_model,
-        work=work,
-        **_common(run, start, template),
-    )
-    result = train(job, _watched(run, key, work))
+    reward_model = run.project.out("reward_model") if entry.method in TRAINED_WITH_REWARD else None
+    key, job = _plan(run, run.key, entry.method, entry, selection.rows, reward_model=reward_model)
+    result = train(job, _watched(run, key, job.work))
     _link(result.folder, run.staging)
     documents: dict[str, Any] = {"training.json": {**result.summary, "selection": selection.as_dict()}}
     if entry.save == "adapter":
@@ -86,7 +68,6 @@ def make_checkpoint(run: Run) -> Made:
 
 def make_reward_model(run: Run) -> Made:
     """Train the reward model and measure it on the validation split."""
-    from spavl_dag.training.job import Job, training_key
     from spavl_dag.training.reward.training import train_reward_model
     from spavl_dag.training.selection import select_rows
 
@@ -94,27 +75,7 @@ def make_reward_model(run: Run) -> Made:
     dataset = run.table("dataset")
     selection = select_rows(dataset, settings.data, run.params.seed)
     held_out = dataset.filter(pl.col("split") == "validation").sort("row_id")
-    start = run.resolve(settings.model, settings.revision)
-    template = read_template(run.project.root / run.params.policy.prompt)
-    params = settings.model_dump(mode="json")
-    inputs = {
-        "model": f"{start.identity}@{start.revision}",
-        "rows": _content(run, selection.rows),
-        "validation": _content(run, held_out),
-        "code": _code(run),
-    }
-    system = run.params.policy.system
-    key = training_key("reward", params, inputs=inputs, template=template, system=system, seed=run.params.seed)
-    work = run.project.trainings / f"reward_model-{key}"
-    job = Job(
-        method="reward",
-        params=params,
-        rows=_rows_file(run, selection.rows, work),
-        validation=_rows_file(run, held_out, work, "validation.parquet"),
-        reward_model=None,
-        work=work,
-        **_common(run, start, template),
-    )
+    _, job = _plan(run, "reward_model", "reward", settings, selection.rows, validation=held_out)
     result = train_reward_model(job, run.progress)
     _link(result.folder, run.staging)
     return Made(
@@ -177,26 +138,56 @@ def _refer(entry: ExperimentParams) -> Made:
     )
 
 
-def _common(run: Run, start: ResolvedModel, template: str) -> dict[str, Any]:
-    runtime = run.params.runtime
-    return {
-        "model": start.path,
-        "revision": start.hub_revision,
-        "base_name": start.identity,
-        "template": template,
-        "system": run.params.policy.system,
-        "seed": run.params.seed,
-        "runtime": runtime.training.model_dump(),
-        "device": runtime.device,
-        "dtype": runtime.dtype,
+def _plan(
+    run: Run,
+    name: str,
+    method: JobMethod,
+    settings: ExperimentParams | RewardModelParams,
+    rows: pl.DataFrame,
+    *,
+    validation: pl.DataFrame | None = None,
+    reward_model: Path | None = None,
+) -> tuple[str, Job]:
+    """The key that names a training's result, and the job; its rows lie in its work folder then."""
+    start = run.resolve(settings.model, settings.revision)
+    policy, runtime = run.params.policy, run.params.runtime
+    template = read_template(run.project.root / policy.prompt)
+    params = settings.model_dump(mode="json")
+    inputs = {
+        "model": f"{start.identity}@{start.revision}",
+        "rows": _content(run, rows),
+        "code": str(run.hasher.md5(run.project.root / CODE)),
     }
+    if validation is not None:
+        inputs["validation"] = _content(run, validation)
+    if reward_model is not None:
+        inputs["reward_model"] = str(run.hasher.md5(reward_model))
+    key = training_key(method, params, inputs=inputs, template=template, system=policy.system, seed=run.params.seed)
+    work = run.project.trainings / f"{name}-{key}"
+    return key, Job(
+        method=method,
+        params=params,
+        model=start.path,
+        revision=start.hub_revision,
+        base_name=start.identity,
+        template=template,
+        system=policy.system,
+        rows=_rows_file(run, rows, work / "rows.parquet"),
+        validation=None if validation is None else _rows_file(run, validation, work / "validation.parquet"),
+        reward_model=reward_model,
+        work=work,
+        seed=run.params.seed,
+        runtime=runtime.training.model_dump(),
+        device=runtime.device,
+        dtype=runtime.dtype,
+    )
 
 
-def _rows_file(run: Run, rows: pl.DataFrame, work: Path, name: str = "rows.parquet") -> Path:
+def _rows_file(run: Run, rows: pl.DataFrame, file: Path) -> Path:
     from spavl_dag.training.examples import write_rows
 
-    write_rows(rows, run.project.out("images") / "files", work / name)
-    return work / name
+    write_rows(rows, run.project.out("images") / "files", file)
+    return file
 
 
 def _content(run: Run, rows: pl.DataFrame) -> str:
@@ -208,10 +199,6 @@ def _content(run: Run, rows: pl.DataFrame) -> str:
         parts = (row_id, question, chosen, rejected, refs[image_id].sha256)
         digest.update("\x1f".join(parts).encode("utf-8", "surrogatepass") + b"\x1e")
     return digest.hexdigest()
-
-
-def _code(run: Run) -> str:
-    return str(run.hasher.md5(run.project.root / CODE))
 
 
 def _link(source: Path, target: Path) -> None:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from spavl_dag.project.run import no_progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job, JobMethod
 from spavl_dag.training.models import load_processor
-from spavl_dag.training.params import TRAINED_WITH_REWARD, GroupParams, OptimiserParams, PpoParams
+from spavl_dag.training.params import TRAINED_WITH_REWARD, GroupParams, PpoParams
 from spavl_dag.training.progress import Progress, read_curve
 from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
 
@@ -104,24 +105,17 @@ def run_here(job: Job, progress: Progress) -> None:
     if "LOCAL_RANK" in os.environ and job.device in ("auto", "cuda"):
         job = replace(job, device=_device_of_rank(int(os.environ["LOCAL_RANK"])))
     rows, encoder = _sort_out(job, progress)
-    _method(job.method)(job, rows, encoder, progress)
+    with warnings.catch_warnings():
+        # TRL asks transformers by this old name, and we must: the release that vLLM needs knows no other.
+        warnings.filterwarnings("ignore", r".*gradient_checkpointing.* is deprecated", FutureWarning)
+        _method(job.method)(job, rows, encoder, progress)
     if rank == 0:
         _write_summary(job, len(rows))
         shutil.rmtree(job.work / CHECKPOINTS, ignore_errors=True)
 
 
-def optimiser_of(job: Job) -> OptimiserParams:
-    """The job's optimiser params, whatever it trains."""
-    if job.method == "reward":
-        return job.reward_params.optimiser
-    optimiser = job.experiment.optimiser
-    if optimiser is None:
-        raise ParamsError(f"method '{job.method}' trains nothing", "Only entries with an optimiser are trained.")
-    return optimiser
-
-
 def _check(job: Job) -> None:
-    optimiser_of(job)
+    _ = job.optimiser  # refuses a method that trains nothing
     if job.method in TRAINED_WITH_REWARD and (job.reward_model is None or not job.reward_model.is_dir()):
         raise MissingInputError(
             f"method '{job.method}' needs a reward model, and {job.reward_model} is none",
@@ -131,9 +125,8 @@ def _check(job: Job) -> None:
 
 def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encoder]:
     """The rows that can be trained on, and their encoder; what was rejected is measured once and kept."""
-    optimiser = optimiser_of(job)
     processor, end_tokens, context = load_processor(job.model, job.revision)
-    longest = optimiser.max_length if context is None else min(optimiser.max_length, context)
+    longest = job.optimiser.max_length if context is None else min(job.optimiser.max_length, context)
     encoder = Encoder(processor, job.template, job.system, longest, end_tokens)
     rows = read_rows(job.rows)
     file = job.work / REJECTED

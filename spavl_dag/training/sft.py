@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from trl.trainer.sft_config import SFTConfig
@@ -15,11 +16,11 @@ from spavl_dag.training.progress import Progress, renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
     ExactStates,
+    RowCollator,
     common_arguments,
     load_for,
     numbered,
     run_trainer,
-    tuning_of,
 )
 
 _METRICS = COMMON_METRICS | {"mean_token_accuracy": "sft/token_accuracy", "entropy": "sft/entropy"}
@@ -30,22 +31,11 @@ class _Trainer(ExactStates, SFTTrainer):
     pass
 
 
-class ChosenCollator:
-    """Row numbers to prompts with their chosen answers; only the answer's tokens are learnt."""
-
-    def __init__(self, rows: Sequence[PreferenceRow], encoder: Encoder) -> None:
-        """Keep them."""
-        self._rows = rows
-        self._encoder = encoder
-
-    def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
-        """Model inputs with labels, each of shape (rows, tokens)."""
-        rows = [self._rows[example["image"]] for example in examples]
-        batch = self._encoder.sequences(
-            [row.question for row in rows], [row.image for row in rows], [row.chosen for row in rows]
-        )
-        learnt = batch.pop("completion_mask").bool()
-        return batch | {"labels": batch["input_ids"].masked_fill(~learnt, _IGNORED)}
+def _only_answers(encoder: Encoder, rows: Sequence[PreferenceRow]) -> dict[str, Any]:
+    """Model inputs with labels on the answers' tokens, each of shape (rows, tokens)."""
+    batch = encoder.chosen(rows)
+    learnt = batch.pop("completion_mask").bool()
+    return batch | {"labels": batch["input_ids"].masked_fill(~learnt, _IGNORED)}
 
 
 def train_sft(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progress: Progress) -> None:
@@ -54,9 +44,9 @@ def train_sft(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progres
     trainer = _Trainer(
         model=loaded.model,
         args=SFTConfig(**common_arguments(job), max_length=None, packing=False),
-        data_collator=ChosenCollator(rows, encoder),
+        data_collator=RowCollator(rows, partial(_only_answers, encoder)),
         train_dataset=numbered(len(rows)),
         processing_class=loaded.processor,
-        peft_config=lora_config(loaded.model, tuning_of(job)),
+        peft_config=lora_config(loaded.model, job.tuning),
     )
     run_trainer(trainer, job, loaded, renamed(_METRICS), progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,10 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from spavl_dag.engines.loading import pick_device, pick_dtype
 from spavl_dag.errors import EngineError
 from spavl_dag.training.batches import split_batch
+from spavl_dag.training.examples import PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import deterministic, draw_seed
 from spavl_dag.training.models import Loaded, load_base, save_weights
-from spavl_dag.training.params import OptimiserParams, TuningParams
 from spavl_dag.training.progress import Curve, CurveCallback, Progress
 from spavl_dag.training.state import CHECKPOINTS, FINAL, publish
 
@@ -100,30 +100,16 @@ class _EpochOrder(Sampler[int]):
         return len(self._inner)
 
 
-def tuning_of(job: Job) -> TuningParams:
-    """What of the weights is trained."""
-    tuning = job.experiment.tuning
-    assert tuning is not None, "the params say so"
-    return tuning
-
-
-def optimiser_of(job: Job) -> OptimiserParams:
-    """How they are stepped."""
-    optimiser = job.experiment.optimiser
-    assert optimiser is not None, "the params say so"
-    return optimiser
-
-
 def load_for(job: Job, processor: Any) -> Loaded:
     """The policy without adapters, with the processor that the examples were measured with."""
     torch.manual_seed(job.seed)
-    loaded = load_base(job.model, job.revision, tuning_of(job), job.device, job.dtype)
+    loaded = load_base(job.model, job.revision, job.tuning, job.device, job.dtype)
     return replace(loaded, processor=processor)
 
 
 def common_arguments(job: Job) -> dict[str, Any]:
     """Arguments that every trainer of TRL takes, from the job's params."""
-    optimiser, runtime = optimiser_of(job), job.training_runtime
+    optimiser, runtime = job.optimiser, job.training_runtime
     device = pick_device(job.device)
     on_cpu = device.type == "cpu"
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as `accelerate launch` tells its processes
@@ -167,6 +153,21 @@ def numbered(count: int) -> Dataset:
     from datasets import Dataset
 
     return Dataset.from_dict({"image": list(range(count))})
+
+
+class RowCollator:
+    """Row numbers, as `numbered` has them, to model inputs."""
+
+    def __init__(
+        self, rows: Sequence[PreferenceRow], encode: Callable[[Sequence[PreferenceRow]], dict[str, Any]]
+    ) -> None:
+        """Keep the rows and what turns some of them into a batch."""
+        self._rows = rows
+        self._encode = encode
+
+    def __call__(self, examples: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """The batch of the named rows."""
+        return self._encode([self._rows[example["image"]] for example in examples])
 
 
 def run_trainer(

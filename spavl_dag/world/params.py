@@ -23,10 +23,10 @@ class PictogramModelParams(BaseModel):
     vision_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the tower's vectors and the word table.")
     vision_matrix_lr: float = Field(0.01, gt=0, description="Muon's learning rate for the tower's matrices.")
 
-    joint_steps: int = Field(780, ge=1, description="Steps that teach the language model, the tower frozen.")
+    joint_steps: int = Field(700, ge=1, description="Steps that teach the language model, the tower frozen.")
     reading_steps: int = Field(150, ge=0, description="How many of these, at the start, only ask what a picture shows.")
     reading_batch: int = Field(64, ge=1, description="Questions per such step; they are short.")
-    joint_batch: int = Field(32, ge=1, description="Conversations per step of the joint training.")
+    joint_batch: int = Field(32, ge=2, description="Conversations per step of the joint training.")
     joint_lr: float = Field(2e-3, gt=0, description="Adam's learning rate for the word table and the norms.")
     joint_matrix_lr: float = Field(0.01, gt=0, description="Muon's learning rate for the language model's matrices.")
 

@@ -37,9 +37,6 @@ from spavl_dag.world.symbols import BACKGROUNDS, COLOURS, SYMBOLS
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
-# Conversations of a step go through the model in a few groups of similar length, so that little of it is
-# padding.
-_LENGTH_GROUPS = 2
 # How many times the cosine between image token and word counts in the softmax over words.
 _SHARPNESS = 15.0
 # What cross_entropy skips.
@@ -92,9 +89,8 @@ def card_tensor(cards: Sequence[CardSpec], size: int, colours: Sequence[tuple[in
 
     `colours`, if given, replaces the colours of the symbols.
     """
-    fold = CARD_SIZE // size
-    ink = ink_of(cards).reshape(len(cards), size, fold, size, fold).mean((2, 4))
-    return normalise_pixels(torch.from_numpy(blend(cards, ink, colours)))
+    ink = nn.functional.avg_pool2d(torch.from_numpy(ink_of(cards)), CARD_SIZE // size)
+    return normalise_pixels(torch.from_numpy(blend(cards, ink.numpy(), colours)))
 
 
 def _tower_states(model: LlavaForConditionalGeneration, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -225,14 +221,11 @@ def _learn_to_speak(
         count, roles = (params.reading_batch, READING_SHARES) if reading else (params.joint_batch, None)
         examples = training_examples(rng, count, prompts_dir, roles=roles)
         rows = _tokenised(examples, tokenizer, image_tokens(params))
-        rows.sort(key=lambda row: len(row[1]))
         total = 0.0
-        for index in range(_LENGTH_GROUPS):
-            group = rows[index * len(rows) // _LENGTH_GROUPS : (index + 1) * len(rows) // _LENGTH_GROUPS]
-            if group:
-                loss = _spoken_loss(model, group, params) / len(rows)
-                torch.autograd.backward(loss)
-                total += loss.item()
+        for group in [rows] if reading else _by_length(rows):
+            loss = _spoken_loss(model, group, params) / len(rows)
+            torch.autograd.backward(loss)
+            total += loss.item()
         schedule.step(step)
         report("joint", step + 1, params.joint_steps, {"loss": total})
     for part in seeing:
@@ -250,6 +243,14 @@ def _tokenised(examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast, 
     given = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     said = tokenizer([example.target + EOS for example in examples], add_special_tokens=False)["input_ids"]
     return [(example, ask + say, len(say)) for example, ask, say in zip(examples, given, said, strict=True)]
+
+
+def _by_length(rows: Sequence[_Row]) -> tuple[Sequence[_Row], Sequence[_Row]]:
+    """The short and the long rows, parted where least is padding; a third group would cost more than it saves."""
+    by_length = sorted(rows, key=lambda row: len(row[1]))
+    lengths = [len(ids) for _, ids, _ in by_length]
+    cut = min(range(1, len(rows)), key=lambda cut: cut * lengths[cut - 1] + (len(rows) - cut) * lengths[-1])
+    return by_length[:cut], by_length[cut:]
 
 
 def _spoken_loss(

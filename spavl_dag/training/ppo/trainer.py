@@ -32,7 +32,7 @@ from spavl_dag.training.loop import (
     trainable,
 )
 from spavl_dag.training.models import Loaded, frozen_copy, load_policy, save_weights
-from spavl_dag.training.params import OptimiserParams, PpoParams, TuningParams
+from spavl_dag.training.params import PpoParams, TuningParams
 from spavl_dag.training.ppo import functions as f
 from spavl_dag.training.ppo.actor_critic import (
     ActorCritic,
@@ -47,7 +47,6 @@ from spavl_dag.training.reward.model import load_reward_model
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.sequences import join_answers
 from spavl_dag.training.state import FINAL, publish
-from spavl_dag.training.trl_common import optimiser_of, tuning_of
 
 _GENERATED_AT_ONCE = 4
 """Answers drawn in one batch, as a multiple of those trained on in one pass: drawing keeps no activations."""
@@ -112,10 +111,10 @@ class _PpoTraining:
             raise MissingInputError("PPO has no reward model", "Make the artifact `reward_model` first.")
         self._job = job
         self._settings = job.experiment.settings_of(PpoParams)
-        self._optimiser: OptimiserParams = optimiser_of(job)
+        self._optimiser = job.optimiser
         self._rows = rows
         self._encoder = encoder
-        runtime, tuning = job.training_runtime, tuning_of(job)
+        runtime, tuning = job.training_runtime, job.tuning
         dtype = pick_dtype(job.dtype, pick_device(job.device))
         self._accelerator, self._size = make_accelerator(
             job.device, dtype, self._optimiser.batch_size, runtime.per_device_batch

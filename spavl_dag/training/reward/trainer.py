@@ -130,12 +130,7 @@ def _held_out_rows(job: Job, encoder: Encoder) -> list[PreferenceRow]:
 
 def _margins(model: torch.nn.Module, network: Any, encoder: Encoder, pairs: Sequence[PreferenceRow]) -> torch.Tensor:
     """Reward of the chosen minus reward of the rejected answer, in one forward pass; shape (pairs,)."""
-    batch = encoder.sequences(
-        [pair.question for pair in pairs] * 2,
-        [pair.image for pair in pairs] * 2,
-        [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
-    )
-    chosen, rejected = model(inputs_for(network, batch)).chunk(2)
+    chosen, rejected = model(inputs_for(network, encoder.pairs(pairs))).chunk(2)
     margins: torch.Tensor = chosen - rejected
     return margins
 
