@@ -23,8 +23,17 @@ def scores(project: Project, key: str) -> pl.DataFrame:
     return pl.read_parquet(project.root / "eval" / "eval_scores" / key / "eval_scores.parquet")
 
 
+def flat_metrics(project: Project) -> dict[str, float]:
+    """What `dvc metrics show` prints, named as `dvc metrics diff` names it."""
+    shown = json.loads(project.dvc("metrics", "show", "--json").stdout)
+    data: dict[str, dict[str, float]] = shown[""]["data"]["eval/report/metrics.json"]["data"]
+    return {f"{key}.{name}": value for key, metrics in data.items() for name, value in metrics.items()}
+
+
 def test_a_changed_beta_concerns_one_experiment(made_project: Project):
-    before = made_project.md5s()
+    before, old = made_project.md5s(), flat_metrics(made_project)
+    made_project.run("git", "add", "-f", "dvc.lock")
+    made_project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "made")
     made_project.change_params(lambda p: p["experiments"]["dpo"]["settings"].update(beta=0.3))
     behind = {"report"}  # it names what every experiment chose
     expected = {"checkpoints@dpo"} | behind
@@ -37,6 +46,13 @@ def test_a_changed_beta_concerns_one_experiment(made_project: Project):
     changed = {path for path in after if after[path] != before[path]}
     assert changed == {"models/checkpoints/dpo", "eval/eval_responses/dpo", "eval/eval_scores/dpo", "eval/report"}
     assert dvc_stale(made_project) == dagster_stale(made_project) == set()
+    new = flat_metrics(made_project)
+    diff = json.loads(made_project.dvc("metrics", "diff", "--json").stdout).get("eval/report/metrics.json", {})
+    told = {name: (change["old"], change["new"]) for name, change in diff.items()}
+    assert told == {name: (old.get(name), new[name]) for name in new if new[name] != old.get(name)}
+    assert all(name.startswith("dpo.") for name in told)
+    made_project.dvc("plots", "diff", "--out", "plots")
+    assert (made_project.root / "plots" / "index.html").is_file()
 
 
 def test_what_does_not_matter_to_a_training_does_not_repeat_it(made_project: Project):
@@ -72,19 +88,14 @@ def test_every_checkpoint_is_one_mlflow_run_with_its_curves_and_scores(made_once
 
 
 def test_dvc_shows_the_numbers_of_the_report(made_project: Project):
-    shown = json.loads(made_project.dvc("metrics", "show", "--json").stdout)
-    data: dict[str, Any] = shown[""]["data"]["eval/report/metrics.json"]["data"]
-    assert set(data) == set(EXPERIMENTS)
-    for key in EXPERIMENTS:
-        for row in scores(made_project, key).iter_rows(named=True):
-            if row["value"] is not None:
-                assert data[key][row["name"]] == pytest.approx(row["value"])
-    made_project.run("git", "add", "-f", "dvc.lock")
-    made_project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "made")
-    made_project.change_params(lambda p: p["experiments"]["dpo"]["settings"].update(beta=0.5))
-    made_project.dvc("repro", "report")
-    diff = json.loads(made_project.dvc("metrics", "diff", "--json").stdout)
-    assert set(diff) <= {"eval/report/metrics.json"}
+    shown = flat_metrics(made_project)
+    scored = {
+        f"{key}.{row['name']}": row["value"]
+        for key in EXPERIMENTS
+        for row in scores(made_project, key).iter_rows(named=True)
+        if row["value"] is not None
+    }
+    assert shown == pytest.approx(scored)
     made_project.dvc("plots", "show", "--out", "plots")
     assert (made_project.root / "plots" / "index.html").is_file()
 

@@ -82,10 +82,11 @@ def test_after_the_demo_no_door_finds_anything_to_do(made_project: Project):
 
 
 @pytest.mark.timeout(900)
-def test_dvc_repro_alone_makes_the_same_and_dagster_shows_it(made_once: Path, tmp_path: Path):
+def test_dvc_repro_alone_makes_the_same_and_dagster_shows_it(request: pytest.FixtureRequest, tmp_path: Path):
     """Up to one experiment's scores; the other experiments and the report run the same code."""
     project = new_project(tmp_path / "by-dvc")
     project.dvc("repro", "eval_scores@dpo")
+    made_once: Path = request.getfixturevalue("made_once")  # only now: another worker makes it meanwhile
     mine, theirs = project.md5s(), Project(made_once).md5s()
     assert {"data/dataset", "models/reward_model", "models/checkpoints/dpo", "eval/eval_scores/dpo"} <= mine.keys()
     assert mine == {path: theirs[path] for path in mine}
