@@ -190,7 +190,7 @@ def synchronise(project: Project, definitions: dg.Definitions, instance: dg.Dags
         recorded = stages.recorded(stage)
         if recorded is None or stages.why_stale(stage):
             continue
-        version = recorded.outs[stage.outs[0]]
+        version = recorded.outs[stage.main_out]
         known = staleness(definitions, instance, stage.artifact, stage.partition)
         if known.status == "FRESH" and _known_version(instance, stage.artifact, stage.partition) == version:
             continue

@@ -114,8 +114,9 @@ class Tracer:
         except MissingInputError:
             return []
         ((column, value),) = key.items()
-        recorded = self._stages.recorded(self._stages.get(artifact, partition))
-        version = next(iter(recorded.outs.values())) if recorded else None
+        stage = self._stages.get(artifact, partition)
+        recorded = self._stages.recorded(stage)
+        version = recorded.outs.get(stage.main_out) if recorded else None
         found = []
         for row in rows.filter(pl.col(column) == value).iter_rows(named=True):
             calls = {

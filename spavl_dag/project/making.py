@@ -37,7 +37,7 @@ class Finished:
         outcomes: An outcome per check.
         counts: Model calls.
         fields: What a comparison of runs should show.
-        data_version: Content hash of the artifact's folder.
+        data_version: Content hash of what others read of the artifact.
         meanwhile: What changed while it was made; then it must not be recorded.
         seconds: Wall time.
     """
@@ -110,8 +110,9 @@ def make(
         store.write(staging, made)
         store.replace(staging, recipe.name, partition)
     hasher = ContentHasher(project.root, project.work / "hashes.json")
-    after = Stages(project, hasher).fingerprint(stage)
-    version = hasher.md5(project.out(recipe.name, partition))
+    now = Stages(project, hasher)
+    after = now.fingerprint(stage)
+    version = now.data_version(recipe.name, partition)
     hasher.save()
     assert version is not None, f"{stage.name} made nothing"
     return Finished(

@@ -34,7 +34,7 @@ class Stage:
         cmd: Command line.
         deps: Paths relative to the project, or absolute.
         params: Key paths of params.yaml.
-        outs: Paths it makes.
+        outs: Paths it makes; the first is what other stages read, and its hash is the artifact's data version.
         own_deps: The deps that name the partition (through its key or its entry).
         own_params: The params that name the partition.
     """
@@ -52,6 +52,11 @@ class Stage:
     def name(self) -> str:
         """The stage's name as DVC shows it."""
         return f"{self.artifact}@{self.partition}" if self.partition else self.artifact
+
+    @property
+    def main_out(self) -> str:
+        """What other stages read of it."""
+        return self.outs[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +211,7 @@ class Stages:
 
     def data_version(self, artifact: str, partition: str | None = None) -> str | None:
         """Hash of an artifact or a part as it lies on disk now; None when it isn't there."""
-        return next(iter(self.outs(self.get(artifact, partition)).values()))
+        return self.hasher.md5(self.project.root / self.get(artifact, partition).main_out)
 
     @cached_property
     def _lock(self) -> Mapping[str, Any]:
