@@ -264,7 +264,7 @@ def install_torch(state: State, build_name: str, pins: Path, environment: dict[s
     present = installed_version(site_packages(VENV), "torch")
     if present and present.split("+")[0] == version and state.get("torch_installed") == build_name:
         return present
-    install = ["pip", "install", "--python", str(BIN / "python"), "--reinstall-package", "torch"]
+    install = ["pip", "install", "--python", str(BIN / "python"), "--compile-bytecode", "--reinstall-package", "torch"]
     plain = build_name == "pypi" or (build_name == "cpu" and sys.platform == "darwin")
     attempts: list[tuple[str, list[str]]] = []
     if plain:

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.utils.tqdm import enable_progress_bars
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
-from transformers.utils.logging import disable_progress_bar
 
+from spavl_dag.engines.bars import hide_loading_bars
 from spavl_dag.errors import EngineError
 
-# A bar for each opening of a folder would drown our own; downloads, which last, keep theirs.
-disable_progress_bar()  # type: ignore[no-untyped-call]
-enable_progress_bars()
+hide_loading_bars()
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

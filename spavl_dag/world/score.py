@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from spavl_dag.engines.bars import hide_loading_bars
 from spavl_dag.world.cards import draw_card
 from spavl_dag.world.language import (
     CAUTIONS,
@@ -32,6 +33,7 @@ class Speaker:
 
     def __init__(self, folder: Path) -> None:
         """Load the checkpoint in `folder`."""
+        hide_loading_bars()
         self.processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         self.model: Any = AutoModelForImageTextToText.from_pretrained(folder)
 

@@ -22,6 +22,8 @@ PLUMBING = {
     "spavl_dag.calls": "docstring",
     "spavl_dag.calls.states": "names; listed where steps call models",
     "spavl_dag.errors": "messages",
+    "spavl_dag.engines": "docstring; listed where models are asked",
+    "spavl_dag.engines.bars": "what is shown",
     "spavl_dag.evaluation": "docstring; listed where items are scored",
     "spavl_dag.evaluation.params": "checks values that stand in params.yaml",
     "spavl_dag.evaluation.schemas": "listed where items are scored; elsewhere it refuses tables",
