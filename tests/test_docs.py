@@ -33,6 +33,7 @@ RUN_BY = {
     "dvc metrics show": "tests/doors/test_alignment.py",
     "dvc metrics diff": "tests/doors/test_alignment.py",
     "dvc plots show": "tests/doors/test_alignment.py",
+    "dvc status": "tests/doors/test_two_doors.py",
     "dvc repro": "tests/doors/test_two_doors.py",
     "dvc commit": "tests/doors/test_two_doors.py",
     "dvc push": "DVC's own",
