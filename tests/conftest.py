@@ -15,6 +15,10 @@ import pytest
 import yaml
 from filelock import FileLock
 
+if os.environ.get("PYTEST_XDIST_WORKER"):
+    # Two workers share two cores; threads that wait for each other would spin. Torch reads it when it is imported.
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 SHARED_DATA = CHECKOUT.parent / "shared" / "data"
 

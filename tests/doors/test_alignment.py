@@ -122,10 +122,7 @@ def test_figstep_tiny_evaluates_end_to_end(made_project: Project):
         }
 
     made_project.change_params(change)
-    made_project.spavl("run", "benchmarks")
-    for key in ("base", "dpo"):
-        made_project.spavl("run", "eval_responses", "--partition", key)
-    made_project.spavl("run", "eval_scores", "--partition", "dpo")
+    made_project.spavl("demo", "--to", "eval_scores")
     found = scores(made_project, "dpo").filter(pl.col("benchmark") == "figstep")
     judged = found.filter(pl.col("rule") == "judge").row(0, named=True)
     assert judged["n"] + judged["failed"] == 50

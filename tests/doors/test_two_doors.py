@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from spavl_dag.calls.ledger import Ledger
 from tests.conftest import EXPERIMENTS, MODELS, Project, new_project
 
 pytestmark = pytest.mark.slow
@@ -58,12 +60,11 @@ def spavl_stale(project: Project) -> set[str]:
 
 def calls(project: Project) -> dict[tuple[str, str], int]:
     """Rows of the ledger by artifact and partition."""
-    found = json.loads(project.spavl("status", "--json").stdout)["calls"]
-    counted: dict[tuple[str, str], int] = {}
-    for row in found:
-        key = (row["artifact"], row["partition"] or "")
-        counted[key] = counted.get(key, 0) + row["calls"]
-    return counted
+    counted: Counter[tuple[str, str]] = Counter()
+    with Ledger(project.root / ".spavl" / "ledger.db") as ledger:
+        for row in ledger.summary():
+            counted[row.artifact, row.partition or ""] += row.calls
+    return dict(counted)
 
 
 def new_calls(before: dict[tuple[str, str], int], after: dict[tuple[str, str], int]) -> dict[tuple[str, str], int]:
@@ -78,6 +79,8 @@ def test_after_the_demo_no_door_finds_anything_to_do(made_project: Project):
     told = made_project.spavl("demo").stdout
     assert "0 model calls made now" in told
     assert new_calls(before, calls(made_project)) == {}
+    shown = json.loads(made_project.spavl("status", "--json").stdout)["calls"]
+    assert sum(row["calls"] for row in shown) == sum(before.values()) > 0
 
 
 @pytest.mark.timeout(900)
