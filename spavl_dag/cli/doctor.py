@@ -132,7 +132,7 @@ def _locks(project: Project) -> Iterator[Finding]:
 
 
 def _mlflow(project: Project) -> Iterator[Finding]:
-    from spavl_dag.doors.mlflow_runs import tracking_uri
+    from spavl_dag.doors.mlflow_client import tracking_uri
     from spavl_dag.project.params import load_params
 
     try:

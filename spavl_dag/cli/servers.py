@@ -27,7 +27,7 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
         SpavlError: A port is taken, or a server ended by itself.
     """
     from spavl_dag.doors.dagster_door import prepare_home
-    from spavl_dag.doors.mlflow_runs import tracking_uri
+    from spavl_dag.doors.mlflow_client import tracking_uri
 
     for port in (dagster_port, mlflow_port):
         _refuse_taken(port)

@@ -27,10 +27,10 @@ from spavl_dag.doors.mlflow_checkpoints import (
     Score,
     TrainingData,
     checkpoint_params,
-    log_checkpoint,
-    log_evaluation,
 )
-from spavl_dag.doors.mlflow_runs import RunRecord, log_run, tracking_uri
+from spavl_dag.doors.mlflow_client import tracking_uri
+from spavl_dag.doors.mlflow_outbox import deliver
+from spavl_dag.doors.mlflow_runs import RunRecord
 from spavl_dag.errors import SpavlError
 from spavl_dag.project.layout import ARTIFACTS, PartitionKind, Project
 from spavl_dag.project.making import BrokenError, Finished, make
@@ -392,7 +392,7 @@ def _log_checkpoint(project: Project, params: Params, finished: Finished, dagste
         tags=_origin(project, finished, dagster_run),
         training=training.key if training else None,
     )
-    run_id = log_checkpoint(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+    run_id = deliver(project, tracking_uri(project, params.runtime.mlflow_uri), record)
     if run_id:
         note_run(project, key, finished.data_version, run_id)
     return run_id
@@ -416,7 +416,7 @@ def _log_evaluation(project: Project, params: Params, finished: Finished, dagste
         gate_failed=failed,
         tags=_origin(project, finished, dagster_run),
     )
-    return log_evaluation(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+    return deliver(project, tracking_uri(project, params.runtime.mlflow_uri), record)
 
 
 def _origin(project: Project, finished: Finished, dagster_run: str) -> dict[str, str]:
@@ -471,7 +471,7 @@ def _log_generation(project: Project, params: Params, finished: Finished, dagste
         metrics=metrics,
         tags=_origin(project, finished, dagster_run),
     )
-    return log_run(project, tracking_uri(project, params.runtime.mlflow_uri), record)
+    return deliver(project, tracking_uri(project, params.runtime.mlflow_uri), record)
 
 
 def _entries_sensor(project: Project) -> dg.SensorDefinition:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from spavl_dag.doors.mlflow_outbox import deliver, experiment_id, open_client
+from spavl_dag.doors.mlflow_client import experiment_id, open_client
 from spavl_dag.doors.mlflow_runs import PARAM_LIMIT
 from spavl_dag.doors.mlflow_views import CHECKPOINT, GATE, HEADLINES, SUPERSEDED, View, headlines, saved_views, view_url
 from spavl_dag.project.layout import Project, artifact_kind
@@ -170,24 +170,6 @@ class EvaluationRecord:
         metrics = _flat(self.scores) | columns
         _log_metrics(client, run.info.run_id, _changed(run, metrics, when, _model_of(run)))
         return str(run.info.run_id)
-
-
-def log_checkpoint(project: Project, uri: str, record: CheckpointRecord) -> str | None:
-    """Log a checkpoint, after the records that wait in the outbox.
-
-    Returns:
-        The MLflow run's id, or None when the record had to stay in the outbox.
-    """
-    return deliver(project, uri, record)
-
-
-def log_evaluation(project: Project, uri: str, record: EvaluationRecord) -> str | None:
-    """Log an evaluation to the run of its checkpoint, after the records that wait in the outbox.
-
-    Returns:
-        The MLflow run's id, or None when the record had to stay in the outbox.
-    """
-    return deliver(project, uri, record)
 
 
 def checkpoint_params(experiment: ExperimentParams, pairs: int | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -17,6 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from filelock import FileLock
 from pydantic import TypeAdapter
 
+from spavl_dag.doors.mlflow_checkpoints import CheckpointRecord, EvaluationRecord
+from spavl_dag.doors.mlflow_client import open_client
+from spavl_dag.doors.mlflow_runs import RunRecord
 from spavl_dag.project.layout import Project
 
 if TYPE_CHECKING:
@@ -37,6 +39,10 @@ class Record(Protocol):
         ...
 
 
+_KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in (RunRecord, CheckpointRecord, EvaluationRecord)}
+"""What the outbox may hold, by the name in its files."""
+
+
 def deliver(project: Project, uri: str, record: Record) -> str | None:
     """Log a record, after those that wait in the outbox.
 
@@ -48,29 +54,6 @@ def deliver(project: Project, uri: str, record: Record) -> str | None:
     with FileLock(outbox / ".lock"):  # two processes would log the same record twice
         own = _put(outbox, record)
         return _empty(outbox, project, uri).get(own)
-
-
-def open_client(uri: str) -> MlflowClient:
-    """A client that gives up soon: a stage shouldn't wait minutes for a comparison view."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # a new store tells of each of its tables
-    return MlflowClient(tracking_uri=uri)
-
-
-def experiment_id(client: MlflowClient, project: Project, name: str) -> str:
-    """The experiment of that name, made (or taken out of MLflow's bin) when it isn't there."""
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        place = (project.root / "mlartifacts").as_uri()
-        # Without this tag MLflow's UI opens on an empty page about traces instead of the runs.
-        kind = {"mlflow.experimentKind": "custom_model_development"}
-        return str(client.create_experiment(name, artifact_location=place, tags=kind))
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
 
 
 def _put(outbox: Path, record: Record) -> str:
@@ -121,14 +104,8 @@ def _log(file: Path, client: MlflowClient, project: Project) -> str | None:
 
 
 def _read(file: Path) -> tuple[Record, int]:
-    # Both write through this module, so they can only be imported late.
-    from spavl_dag.doors.mlflow_checkpoints import CheckpointRecord, EvaluationRecord
-    from spavl_dag.doors.mlflow_runs import RunRecord
-
-    kinds: list[type[Record]] = [RunRecord, CheckpointRecord, EvaluationRecord]
-    by_name = {kind.__name__: kind for kind in kinds}
     content = json.loads(file.read_text(encoding="utf-8"))
-    return TypeAdapter(by_name[content["kind"]]).validate_python(content["record"]), int(content["when"])
+    return TypeAdapter(_KINDS[content["kind"]]).validate_python(content["record"]), int(content["when"])
 
 
 def _set_aside(file: Path, error: Exception) -> None:

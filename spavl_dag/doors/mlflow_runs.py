@@ -1,4 +1,4 @@
-"""MLflow runs of stages, for comparing what was made. An outage of MLflow never fails a stage (`mlflow_outbox`)."""
+"""MLflow runs of stages, for comparing what was made; `mlflow_outbox` delivers them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from spavl_dag.doors.mlflow_outbox import deliver, experiment_id
+from spavl_dag.doors.mlflow_client import experiment_id
 from spavl_dag.project.layout import Project
 
 if TYPE_CHECKING:
@@ -51,17 +51,3 @@ class RunRecord:
         )
         client.set_terminated(run.info.run_id, end_time=when)
         return str(run.info.run_id)
-
-
-def tracking_uri(project: Project, configured: str | None) -> str:
-    """Where runs go: what params say, else SQLite in the project."""
-    return configured or f"sqlite:///{project.root / 'mlflow.db'}"
-
-
-def log_run(project: Project, uri: str, record: RunRecord) -> str | None:
-    """Log a run, after those that wait in the outbox.
-
-    Returns:
-        The MLflow run's id, or None when it had to stay in the outbox.
-    """
-    return deliver(project, uri, record)

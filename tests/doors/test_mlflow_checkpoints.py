@@ -17,9 +17,8 @@ from spavl_dag.doors.mlflow_checkpoints import (
     TrainingData,
     checkpoint_params,
     find_view,
-    log_checkpoint,
-    log_evaluation,
 )
+from spavl_dag.doors.mlflow_outbox import deliver
 from spavl_dag.project.layout import Project
 from spavl_dag.training.params import ExperimentParams
 
@@ -59,7 +58,7 @@ def runs(client: MlflowClient) -> list[Run]:
 
 def logged(layout: Project, uri: str, record: CheckpointRecord) -> str:
     """Log a checkpoint, which must work."""
-    run_id = log_checkpoint(layout, uri, record)
+    run_id = deliver(layout, uri, record)
     assert run_id is not None
     return run_id
 
@@ -104,8 +103,8 @@ def test_a_checkpoint_is_a_run_with_params_dataset_curves_and_lineage(
 
 
 def test_the_model_is_logged_by_reference(layout: Project, uri: str, client: MlflowClient) -> None:
-    log_checkpoint(layout, uri, CHECKPOINT)
-    log_evaluation(layout, uri, EVALUATION)
+    deliver(layout, uri, CHECKPOINT)
+    deliver(layout, uri, EVALUATION)
     (run,) = runs(client)
     model = client.get_logged_model(models(run)[0])
     assert (model.name, model.status, model.source_run_id) == ("dpo", "READY", run.info.run_id)
@@ -115,11 +114,11 @@ def test_the_model_is_logged_by_reference(layout: Project, uri: str, client: Mlf
 
 
 def test_logging_again_makes_no_second_run_and_no_second_point(layout: Project, uri: str, client: MlflowClient) -> None:
-    first = log_checkpoint(layout, uri, CHECKPOINT)
+    first = deliver(layout, uri, CHECKPOINT)
     (once,) = runs(client)
-    log_evaluation(layout, uri, EVALUATION)
-    again = log_checkpoint(layout, uri, replace(CHECKPOINT, label="Direct", tags={"dagster.run_id": "a3"}))
-    log_evaluation(layout, uri, EVALUATION)
+    deliver(layout, uri, EVALUATION)
+    again = deliver(layout, uri, replace(CHECKPOINT, label="Direct", tags={"dagster.run_id": "a3"}))
+    deliver(layout, uri, EVALUATION)
     (run,) = runs(client)
     assert first == again == run.info.run_id
     assert (run.info.start_time, run.info.end_time) == (once.info.start_time, once.info.end_time)
@@ -133,7 +132,7 @@ def test_logging_again_makes_no_second_run_and_no_second_point(layout: Project, 
 
 def test_what_a_killed_process_left_half_logged_is_completed(layout: Project, uri: str, client: MlflowClient) -> None:
     run_id = logged(layout, uri, replace(CHECKPOINT, curves=CHECKPOINT.curves[:7], data=None, params={}))
-    assert run_id == log_checkpoint(layout, uri, CHECKPOINT)
+    assert run_id == deliver(layout, uri, CHECKPOINT)
     assert steps(client, run_id, "loss") == list(range(1, 1201))
     run = client.get_run(run_id)
     assert run.data.params["beta"] == "0.1"
@@ -141,8 +140,8 @@ def test_what_a_killed_process_left_half_logged_is_completed(layout: Project, ur
 
 
 def test_an_evaluation_lands_in_the_checkpoints_run(layout: Project, uri: str, client: MlflowClient) -> None:
-    made = log_checkpoint(layout, uri, CHECKPOINT)
-    assert log_evaluation(layout, uri, EVALUATION) == made
+    made = deliver(layout, uri, CHECKPOINT)
+    assert deliver(layout, uri, EVALUATION) == made
     (run,) = runs(client)
     expected = {UNSAFE: 0.123456, "unsafe rate": 0.1235, "POPE acc": 0.9, f"ci_low/{UNSAFE}": 0.05, f"n/{UNSAFE}": 106}
     assert run.data.metrics.items() >= expected.items()
@@ -159,26 +158,26 @@ def test_an_evaluation_lands_in_the_checkpoints_run(layout: Project, uri: str, c
 
 
 def test_the_latest_evaluation_counts(layout: Project, uri: str, client: MlflowClient) -> None:
-    log_checkpoint(layout, uri, CHECKPOINT)
-    log_evaluation(layout, uri, EVALUATION)
+    deliver(layout, uri, CHECKPOINT)
+    deliver(layout, uri, EVALUATION)
     scores = {UNSAFE: Score(0.02, 0.0, 0.1, 106), "pope/accuracy": Score(None, None, None, 0)}
-    log_evaluation(layout, uri, replace(EVALUATION, scores=scores, gate="passed", gate_failed=[]))
+    deliver(layout, uri, replace(EVALUATION, scores=scores, gate="passed", gate_failed=[]))
     (run,) = runs(client)
     assert run.data.metrics[UNSAFE] == run.data.metrics["unsafe rate"] == 0.02
     assert math.isnan(run.data.metrics["pope/accuracy"])  # nothing could be scored: the old number isn't true any more
     assert (run.data.tags["gate"], run.data.tags["gate.failed"]) == ("passed", "")
-    log_evaluation(layout, uri, replace(EVALUATION, scores={"pope/accuracy": Score(0.8)}))
+    deliver(layout, uri, replace(EVALUATION, scores={"pope/accuracy": Score(0.8)}))
     (run,) = runs(client)
     assert math.isnan(run.data.metrics["unsafe rate"])  # the leaderboard shows the latest evaluation only
     assert run.data.metrics["POPE acc"] == 0.8
 
 
 def test_a_lost_store_gets_a_run_with_the_evaluation(layout: Project, uri: str, client: MlflowClient) -> None:
-    run_id = log_evaluation(layout, uri, EVALUATION)
+    run_id = deliver(layout, uri, EVALUATION)
     assert run_id is not None
     (run,) = runs(client)
     assert (run.info.run_id, run.info.run_name, run.data.metrics[UNSAFE]) == (run_id, "DPO", 0.123456)
-    assert log_checkpoint(layout, uri, CHECKPOINT) == run_id
+    assert deliver(layout, uri, CHECKPOINT) == run_id
     assert client.get_run(run_id).data.params["beta"] == "0.1"
 
 
@@ -188,11 +187,11 @@ def test_a_new_data_version_supersedes_the_older_run_until_it_comes_back(
     def newest() -> set[str]:
         return {run.info.run_id for run in runs(client) if run.data.tags["spavl.superseded"] == "false"}
 
-    old = log_checkpoint(layout, uri, CHECKPOINT)
-    other = log_checkpoint(layout, uri, replace(CHECKPOINT, key="sft", label="SFT"))
-    new = log_checkpoint(layout, uri, replace(CHECKPOINT, data_version="2" * 32, curves=[]))
+    old = deliver(layout, uri, CHECKPOINT)
+    other = deliver(layout, uri, replace(CHECKPOINT, key="sft", label="SFT"))
+    new = deliver(layout, uri, replace(CHECKPOINT, data_version="2" * 32, curves=[]))
     assert (len({old, new, other}), newest()) == (3, {new, other})
-    assert log_checkpoint(layout, uri, CHECKPOINT) == old
+    assert deliver(layout, uri, CHECKPOINT) == old
     assert newest() == {old, other}
 
 
@@ -216,10 +215,10 @@ def test_values_that_are_not_finite_leave_a_gap_and_a_tag(
 def test_what_waits_in_the_outbox_is_logged_in_order_to_one_run(
     layout: Project, uri: str, client: MlflowClient
 ) -> None:
-    assert log_checkpoint(layout, DOWN, CHECKPOINT) is None
-    assert log_evaluation(layout, DOWN, EVALUATION) is None
-    assert log_evaluation(layout, DOWN, replace(EVALUATION, scores={UNSAFE: Score(0.01)}, gate="passed")) is None
-    base = log_checkpoint(layout, uri, CheckpointRecord("base", "base", "b" * 32, {"method": "none"}))
+    assert deliver(layout, DOWN, CHECKPOINT) is None
+    assert deliver(layout, DOWN, EVALUATION) is None
+    assert deliver(layout, DOWN, replace(EVALUATION, scores={UNSAFE: Score(0.01)}, gate="passed")) is None
+    base = deliver(layout, uri, CheckpointRecord("base", "base", "b" * 32, {"method": "none"}))
     by_name = {run.info.run_name: run for run in runs(client)}
     assert by_name.keys() == {"DPO", "base"}
     assert by_name["base"].info.run_id == base
@@ -237,14 +236,14 @@ def test_live_curves_go_on_in_the_same_run_after_a_kill(layout: Project, uri: st
     resumed = LiveCurves(layout, uri, "dpo", "DPO", "t1")  # from the checkpoint at step 10
     resumed.add(rows[10:25])
     resumed.add(rows[25:30])
-    assert log_checkpoint(layout, uri, replace(CHECKPOINT, training="t1", curves=rows[:40])) == run.info.run_id
+    assert deliver(layout, uri, replace(CHECKPOINT, training="t1", curves=rows[:40])) == run.info.run_id
     assert steps(client, run.info.run_id, "loss") == list(range(1, 41))
     assert [run.info.status for run in runs(client)] == ["FINISHED"]
 
 
 def test_a_training_that_was_given_up_is_superseded(layout: Project, uri: str, client: MlflowClient) -> None:
     LiveCurves(layout, uri, "dpo", "DPO", "t1").add(CHECKPOINT.curves[:5])
-    made = log_checkpoint(layout, uri, replace(CHECKPOINT, training="t2"))
+    made = deliver(layout, uri, replace(CHECKPOINT, training="t2"))
     (left,) = [run for run in runs(client) if run.info.run_id != made]
     assert (left.info.status, left.data.tags["spavl.superseded"]) == ("KILLED", "true")
 
@@ -259,7 +258,7 @@ def test_live_curves_never_fail_a_training(layout: Project, caplog: pytest.LogCa
 def test_the_leaderboards_address_needs_a_checkpoint_and_a_server(layout: Project, uri: str) -> None:
     assert find_view(DOWN, "http://ui") is None
     assert find_view(uri, "http://ui") is None
-    log_checkpoint(layout, uri, CHECKPOINT)
+    deliver(layout, uri, CHECKPOINT)
     address = find_view(uri, "http://ui")
     assert address is not None
     assert address.endswith("viewStateShareKey=leaderboard")

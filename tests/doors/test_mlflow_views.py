@@ -17,9 +17,8 @@ from spavl_dag.doors.mlflow_checkpoints import (
     EvaluationRecord,
     Score,
     find_view,
-    log_checkpoint,
-    log_evaluation,
 )
+from spavl_dag.doors.mlflow_outbox import deliver
 from spavl_dag.doors.mlflow_views import HEADLINES, headlines, saved_views, view_url
 from spavl_dag.project.layout import Project
 from tests.doors.test_ui import free_port, wait_for
@@ -76,10 +75,10 @@ def test_the_ui_shows_a_row_per_checkpoint_and_the_columns_that_matter(
 ) -> None:
     for key, pairs, rate in (("base", 0, 0.62), ("dpo", 1000, 0.0731), ("dpo_100", 100, 0.4125)):
         version = key.ljust(32, "0")
-        log_checkpoint(layout, uri, CheckpointRecord(key, f"the {key}", version, {"method": "dpo", "pairs": pairs}))
+        deliver(layout, uri, CheckpointRecord(key, f"the {key}", version, {"method": "dpo", "pairs": pairs}))
         scores = {"harm_eval/unsafe_rate/judge:m": Score(rate), "pope/accuracy": Score(0.91)}
-        log_evaluation(layout, uri, EvaluationRecord(key, f"the {key}", version, scores, gate="passed"))
-    log_checkpoint(layout, uri, CheckpointRecord("dpo_100", "the dpo_100", "f" * 32))  # its old run is superseded
+        deliver(layout, uri, EvaluationRecord(key, f"the {key}", version, scores, gate="passed"))
+    deliver(layout, uri, CheckpointRecord("dpo_100", "the dpo_100", "f" * 32))  # its old run is superseded
     port = free_port()
     server = subprocess.Popen(
         [
