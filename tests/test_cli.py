@@ -25,6 +25,7 @@ def test_params_check(fresh_project: Project):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_doctor_is_content_or_says_what_to_mend(fresh_project: Project):
     findings = {f["what"]: f for f in json.loads(fresh_project.spavl("doctor", "--json").stdout)}
     assert all(finding["mend"] is None for finding in findings.values())

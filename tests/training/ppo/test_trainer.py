@@ -47,6 +47,7 @@ def test_reward_rises_and_kl_stays_finite(start: Path, reward_model: Path, tmp_p
     assert {row["kl_coefficient"] for row in curve} == {0.02}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuning", "stop"), [(FULL, interrupt_training), (LORA, kill_training)], ids=["full", "lora"])
 def test_stopped_and_resumed_is_undisturbed(
     start: Path, reward_model: Path, tmp_path: Path, tuning: dict[str, Any], stop: Callable[[Job, int], None]

@@ -35,6 +35,7 @@ def test_learns_to_tell_the_better_answer(start: Path, tmp_path: Path) -> None:
     assert train_reward_model(job, nothing).metrics == result.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tuning", "stop"),
     [(FULL, kill_training), (LORA | {"lora": {"rank": 4, "alpha": 8, "dropout": 0.2}}, interrupt_training)],
