@@ -31,27 +31,13 @@ QUICK_RECIPE: dict[str, Any] = {
     **{"joint_steps": 420, "reading_steps": 0},
 }
 
-# The two longest tests, one for each of two workers, so that none is left alone with one at the end.
-LONGEST, NEXT = "test_dvc_repro_alone_makes_the_same", "test_killed_twenty_times"
+# It makes a project of its own, stage by stage, so it goes first: no worker is left alone with it at the end.
+LONGEST = "test_dvc_repro_alone_makes_the_same"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run long tests first; xdist hands them out in this order, two to each worker at the start.
-
-    The longest one makes the project that others copy, so what does without that project comes next: the other worker
-    would wait for it with nothing to do.
-    """
-
-    def place(item: pytest.Item) -> int:
-        if item.name.startswith(LONGEST):
-            return 0
-        if item.get_closest_marker("slow") is None:
-            return 4
-        if "made_once" not in getattr(item, "fixturenames", ()):
-            return 1
-        return 2 if item.name.startswith(NEXT) else 3
-
-    items.sort(key=place)
+    """Run long tests first; xdist hands them out in this order."""
+    items.sort(key=lambda item: (not item.name.startswith(LONGEST), item.get_closest_marker("slow") is None))
 
 
 @dataclass
