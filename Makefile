@@ -16,7 +16,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@sed -n '2,6s/^# //p' Makefile
 
-setup: ## make or mend the environment in .venv (a second when nothing is to do)
+setup: ## make or fix the environment in .venv (a second when nothing is to do)
 	@'$(or $(PYTHON),python3)' scripts/bootstrap.py $(if $(PYTHON),--switch-python) \
 	    $(if $(TORCH),--torch '$(TORCH)') $(if $(EXTRAS),--extras '$(EXTRAS)')
 
@@ -26,7 +26,7 @@ demo: setup ## build a small preference dataset with real models, in a few minut
 ui: setup ## open Dagster and MLflow on this checkout
 	@$(BIN)/spavl ui $(ARGS)
 
-doctor: setup ## check the environment and say how to mend what is wrong
+doctor: setup ## check the environment and say how to fix what is wrong
 	@$(BIN)/spavl doctor $(ARGS)
 
 test: lint ## lint, then all tests (the closing line is pytest's)
@@ -37,7 +37,7 @@ lint: setup ## ruff, formatting and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-format: setup ## format the code and mend what ruff can
+format: setup ## format the code and fix what ruff can
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 

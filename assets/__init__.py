@@ -24,8 +24,8 @@ from assets.responses import responses
 from assets.reward_model import reward_model
 from assets.safety_groups import safety_groups
 from assets.safety_labels import safety_labels
-from spavl_dag.doors.dagster_door import build_defs
-from spavl_dag.project.layout import Project
+from spavl_dag.integrations.dagster.door import build_defs
+from spavl_dag.pipeline.layout import Project
 
 RECIPES = (
     base_model,

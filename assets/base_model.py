@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from spavl_dag.base_model import refer_to_base_model, train_pictogram_model
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 
 
 @artifact(group="models", kinds={"pytorch", "transformers"})

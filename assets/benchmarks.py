@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spavl_dag.evaluation.collecting import collect_benchmarks
-from spavl_dag.project.preview import counts_table, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import counts_table, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 
 
 @artifact(deps=("images", "dataset"), group="evaluation", kinds={"polars"})

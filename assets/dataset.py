@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from spavl_dag.card import CardTables, data_card, dataset_statistics, flat_metrics
-from spavl_dag.export import write_dataset_files
-from spavl_dag.project.preview import Markdown, bar_chart, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.integrations.huggingface.export import write_dataset_files
+from spavl_dag.pipeline.preview import Markdown, bar_chart, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
+from spavl_dag.report.data_card import CardTables, data_card, dataset_statistics, flat_metrics
 from spavl_dag.steps.dataset import build_dataset
 
 

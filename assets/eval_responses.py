@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spavl_dag.evaluation.responses import answer_items
-from spavl_dag.project.preview import counts_table, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import counts_table, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 
 
 @artifact(
@@ -19,7 +19,7 @@ def eval_responses(run: Run) -> Made:
     table = answer_items(
         items,
         run.image_refs("benchmarks"),
-        {name: run.checkpoint_caller(entry.prompt, entry.max_new_tokens) for name, entry in settings.items()},
+        {name: run.checkpoint_client(entry.prompt, entry.max_new_tokens) for name, entry in settings.items()},
     )
     states = dict(table.group_by("state").len().sort("state").iter_rows())
     return Made(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from spavl_dag.evaluation.evaluate import evaluate
 from spavl_dag.evaluation.gate import check_gate, gate_passed
-from spavl_dag.evaluation.summary import Certainty
-from spavl_dag.project.preview import table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.evaluation.summary import IntervalSettings
+from spavl_dag.pipeline.preview import table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 
 
 @artifact(
@@ -23,15 +23,15 @@ def eval_scores(run: Run) -> Made:
     settings = run.params.evaluation
     is_baseline = run.key == settings.baseline
     items = run.table("benchmarks")
-    judges = [run.caller("judge"), *([run.caller("second_judge")] if run.params.roles.second_judge else [])]
+    judges = [run.client("judge"), *([run.client("second_judge")] if run.params.roles.second_judge else [])]
     tables = evaluate(
         items,
         run.part("eval_responses"),
         None if is_baseline else run.store.read("eval_responses", partition=settings.baseline),
         judges,
-        {"harmlessness": run.caller("annotator_harmlessness"), "helpfulness": run.caller("annotator_helpfulness")},
+        {"harmlessness": run.client("annotator_harmlessness"), "helpfulness": run.client("annotator_helpfulness")},
         run.image_refs("benchmarks"),
-        Certainty(settings.confidence, settings.resamples, run.params.seed),
+        IntervalSettings(settings.confidence, settings.resamples, run.params.seed),
         judge_sees_image=run.params.safety_labels.sees_image,
     )
     gate = check_gate(tables["eval_scores"], settings.gate, is_baseline=is_baseline)

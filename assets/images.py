@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from spavl_dag.images.collect import classes_to_search, collect_images
-from spavl_dag.project.preview import contact_sheet, counts_table, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run, image_refs
-from spavl_dag.project.store import Made
+from spavl_dag.media.collect import classes_to_search, collect_images
+from spavl_dag.pipeline.preview import contact_sheet, counts_table, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run, image_refs
+from spavl_dag.pipeline.store import Made
 
 
 @artifact(deps=("keywords",), group="inputs", kinds={"python"})
 def images(run: Run) -> Made:
-    """Images with hashes, size, source, classes and licence; what can't be used is in `quarantine` with its reason."""
+    """Images with hashes, size, source, classes and license; what can't be used is in `quarantine` with its reason."""
     settings, show = run.params.images, run.params.runtime.show_text
     found = collect_images(settings, run.taxonomy, run.params.seed, run.project.root, run.staging)
     shown = found.images.sort("class_id").gather_every(max(1, found.images.height // 48)).head(48)
@@ -27,7 +27,7 @@ def images(run: Run) -> Made:
             "near_duplicate_groups": found.images["near_duplicate_group"].n_unique(),
             "sample": contact_sheet(refs, show or settings.source == "pictograms"),
             "preview": table_preview(
-                found.images, show, ["image_id", "class_id", "format", "width", "height", "source", "licence"]
+                found.images, show, ["image_id", "class_id", "format", "width", "height", "source", "license"]
             ),
         },
     )

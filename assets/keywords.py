@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.preview import table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.steps.keywords import keywords_from_file, keywords_from_model
 
 
@@ -14,7 +14,7 @@ def keywords(run: Run) -> Made:
     """Six search keywords per harm class: from the taxonomy file, or listed by a model."""
     settings = run.params.keywords
     if settings.source == "model":
-        table = keywords_from_model(run.taxonomy, settings.per_class, run.caller("keywords"))
+        table = keywords_from_model(run.taxonomy, settings.per_class, run.client("keywords"))
     else:
         table = keywords_from_file(run.taxonomy, settings.per_class)
     return Made(

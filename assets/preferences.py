@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.preview import bar_chart, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import bar_chart, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.steps.preferences import prefer
 
 
@@ -17,7 +17,7 @@ from spavl_dag.steps.preferences import prefer
 )
 def preferences(run: Run) -> Made:
     """Pairs on which the annotator's verdicts agree in both orders; the others are in `undecided` with the reason."""
-    annotators = {name: run.caller(f"annotator_{name}") for name in run.params.preferences.asked}
+    annotators = {name: run.client(f"annotator_{name}") for name in run.params.preferences.asked}
     tables = prefer(run.table("pairs"), run.table("questions"), run.image_refs(), annotators)
     decided, undecided = tables["preferences"].height, tables["undecided"]
     outcomes = {"preference": decided, **dict(undecided.group_by("reason").len().sort("reason").iter_rows())}

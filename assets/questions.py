@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from spavl_dag.names import QUESTION_TYPES
-from spavl_dag.project.preview import counts_table, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import counts_table, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.steps.questions import ask_questions
 
 
@@ -18,7 +18,7 @@ def questions(run: Run) -> Made:
         run.table("captions"),
         run.image_refs(),
         run.taxonomy,
-        {kind: run.caller(kind) for kind in QUESTION_TYPES},
+        {kind: run.client(kind) for kind in QUESTION_TYPES},
         run.params.questions.max_chars,
     )
     kinds = dict(tables["questions"].group_by("question_type").len().sort("question_type").iter_rows())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.report.making import make_report
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.preview import counts_table, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import counts_table, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.steps.responses import answer_questions
 
 
 @artifact(deps=("base_model", "images", "questions"), group="answers", kinds={"transformers"}, asks_models=True)
 def responses(run: Run) -> Made:
     """One model's answer to every question, or the reason why there is none."""
-    table = answer_questions(run.table("questions"), run.image_refs(), run.key, run.answering_caller())
+    table = answer_questions(run.table("questions"), run.image_refs(), run.key, run.answering_client())
     states = dict(table.group_by("state").len().sort("state").iter_rows())
     return Made(
         tables={"responses": table},

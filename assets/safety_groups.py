@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from spavl_dag.project.preview import bar_chart, table_preview
-from spavl_dag.project.recipe import artifact
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.preview import bar_chart, table_preview
+from spavl_dag.pipeline.recipe import artifact
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.steps.safety_groups import group_models
 
 

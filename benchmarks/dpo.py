@@ -46,8 +46,8 @@ def make_model(folder: Path) -> Path:
     """An untrained LLaVA of the size of the default world's, with its words."""
     import torch
 
-    from spavl_dag.world.model import build_model, build_processor, build_tokenizer, save_checkpoint
-    from spavl_dag.world.params import PictogramModelParams
+    from spavl_dag.demo.model import build_model, build_processor, build_tokenizer, save_checkpoint
+    from spavl_dag.params.pictograms import PictogramModelParams
 
     params = PictogramModelParams()
     tokenizer = build_tokenizer([f"word{number}" for number in range(700)] + ["answer", ":"])
@@ -102,7 +102,7 @@ def through_the_project(model: Path, rows: Path, work: Path) -> float:
             "method": "dpo",
             "model": "base_model",
             "tuning": {"tuning": "full", "train_projector": True},
-            "optimiser": OPTIMISER,
+            "optimizer": OPTIMISER,
             "settings": {"beta": 0.1},
         },
         model=str(model),

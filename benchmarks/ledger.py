@@ -23,10 +23,10 @@ from typing import NamedTuple, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from spavl_dag.calls.keys import CallIdentity, call_key, row_seed
-from spavl_dag.calls.ledger import CallRow, Ledger
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import Decoding
+from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.inference.keys import CallIdentity, call_key, row_seed
+from spavl_dag.inference.ledger import CallRow, Ledger
+from spavl_dag.states import CallState
 
 ROWS = 1_200_000  # 31,894 images, 3 questions each, 12 answering models, and some
 DONE = 11 / 12  # share that the ledger holds already when the missing ones are asked for

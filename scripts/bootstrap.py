@@ -1,4 +1,4 @@
-"""Make, mend or confirm the environment in `.venv`: what `make setup` runs.
+"""Make, fix or confirm the environment in `.venv`: what `make setup` runs.
 
 Belongs here: everything between a bare `python3` and a working `.venv/bin/spavl`. Standard library only, and
 no import of the project, because neither is there yet. Every step looks at what is on disk and does what is
@@ -95,7 +95,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Read the switches; a switch that is not given keeps what the last complete set-up used."""
-    parser = argparse.ArgumentParser(description="Make, mend or confirm the environment in .venv.")
+    parser = argparse.ArgumentParser(description="Make, fix or confirm the environment in .venv.")
     parser.add_argument(
         "--torch",
         metavar="BUILD",
@@ -131,7 +131,7 @@ def is_ready(state: State, choices: dict[str, str], switch_python: bool) -> bool
         return False
     missing = next((place for place, count in state["files"].items() if count_files(VENV / place) < count), None)
     if missing:
-        say(f"files are gone from .venv/{missing}: mending")
+        say(f"files are gone from .venv/{missing}: fixing")
         return False
     say(f"ready (Python {state['python']}, torch {state['torch_version']})")
     return True
@@ -184,7 +184,7 @@ def build(state: State, choices: dict[str, str], switch_python: bool) -> None:
 
     broken = forget_broken(site_packages(VENV))
     if broken:
-        say(f"mending {', '.join(broken[:5])}" + (f" and {len(broken) - 5} more" if len(broken) > 5 else ""))
+        say(f"fixing {', '.join(broken[:5])}" + (f" and {len(broken) - 5} more" if len(broken) > 5 else ""))
     environment = tool_environment()
     pins = constraints_for(choices["extras"])
     install_uv(pins, environment)
@@ -202,7 +202,7 @@ def build(state: State, choices: dict[str, str], switch_python: bool) -> None:
 
 
 def make_venv(state: State, switch_python: bool) -> None:
-    """Create `.venv`; create it anew where it can't be mended: moved, another Python, or not starting.
+    """Create `.venv`; create it anew where it can't be fixed: moved, another Python, or not starting.
 
     Args:
         state: What is known of the old one; brought up to date and written.
@@ -326,7 +326,7 @@ def install_dvc(environment: dict[str, str]) -> None:
     if whole and right and "ruamel-yaml-clib" in present:
         return
     with step(f"dvc {wanted} in an environment of its own"):
-        # uv doesn't mend a tool environment that was cut short; made anew from the cache it takes seconds.
+        # uv doesn't fix a tool environment that was cut short; made anew from the cache it takes seconds.
         shutil.rmtree(DVC_HOME, ignore_errors=True)
         (BIN / "dvc").unlink(missing_ok=True)
         # With libyaml DVC reads params.yaml, which it does once per stage, several times faster.
@@ -355,7 +355,7 @@ def check(environment: dict[str, str]) -> None:
         dvc = run([str(BIN / "dvc"), "--version"], environment).strip()
         antlr = [installed_version(site_packages(home), "antlr4-python3-runtime") for home in (VENV, DVC_HOME)]
         if antlr[0] is None or antlr[0] == antlr[1]:
-            raise SetupError(f"antlr must differ for Dagster and DVC, found {antlr}. Mend: rm -rf .venv; make setup")
+            raise SetupError(f"antlr must differ for Dagster and DVC, found {antlr}. Fix: rm -rf .venv; make setup")
     say(f"{seen}, dvc {dvc}, antlr {antlr[0]} | {antlr[1]}")
 
 
@@ -368,7 +368,7 @@ def site_packages(home: Path) -> Path:
 
 
 def distributions(site: Path) -> list[tuple[str, str, Path]]:
-    """Name (normalised), version and dist-info folder of every installed package."""
+    """Name (normalized), version and dist-info folder of every installed package."""
     found = []
     for info in sorted(site.glob("*.dist-info")):
         name, _, version = info.name.removesuffix(".dist-info").rpartition("-")
@@ -430,7 +430,7 @@ def pin(constraints: Path, name: str) -> str:
     found = re.search(rf"^{re.escape(name)}==([^\s;]+)", constraints.read_text(), re.MULTILINE)
     if not found:
         raise SetupError(
-            f"{constraints.name} has no line '{name}==VERSION'. Mend: make constraints, or git checkout it."
+            f"{constraints.name} has no line '{name}==VERSION'. Fix: make constraints, or git checkout it."
         )
     return found[1]
 

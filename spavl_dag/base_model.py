@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from spavl_dag.project.params import HubReference
-from spavl_dag.project.preview import counts_table
-from spavl_dag.project.run import REFERENCE_FILE, Progress
-from spavl_dag.project.store import Made
-from spavl_dag.world.params import PictogramModelParams
+from spavl_dag.params.pictograms import PictogramModelParams
+from spavl_dag.params.project import HubReference
+from spavl_dag.pipeline.preview import counts_table
+from spavl_dag.pipeline.run import REFERENCE_FILE, Progress
+from spavl_dag.pipeline.store import Made
 
 PROMPTS = "prompts/pictograms"
 """The model is trained on the very templates it is asked with."""
@@ -26,7 +26,7 @@ def train_pictogram_model(
         root: The project, for its prompt templates.
         progress: Told about training steps.
     """
-    from spavl_dag.world.train import train_base_model
+    from spavl_dag.demo.train import train_base_model
 
     measured = train_base_model(
         target,

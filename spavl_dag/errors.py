@@ -1,6 +1,6 @@
 """The one exception family of this project.
 
-Belongs here: errors a user can mend. Each says what is wrong, where, and how to put it right, so that the
+Belongs here: errors a user can fix. Each says what is wrong, where, and how to put it right, so that the
 command line can print it without a traceback and Dagster can show it as the failure's description.
 """
 
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 
 class SpavlError(Exception):
-    """A problem the user can mend.
+    """A problem the user can fix.
 
     Args:
         message: What is wrong, naming the culprit (file, key, id).
-        hint: How to mend it, in one or two sentences.
+        hint: How to fix it, in one or two sentences.
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:

@@ -14,8 +14,8 @@ import pandera.polars as pa
 import polars as pl
 from pandera.polars import PolarsData
 
-from spavl_dag.calls.states import CallState
 from spavl_dag.names import QUESTION_TYPES
+from spavl_dag.states import CallState
 
 SLUG = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
@@ -80,7 +80,7 @@ class Images(Table):
     class_ids: pl.List(pl.String)  # type: ignore[valid-type]
     source: str
     source_caption: str = pa.Field(nullable=True)
-    licence: str
+    license: str
     notes: str
 
 

@@ -1,7 +1,7 @@
 """The classes of harm: what they are called, how they nest, and how a written name is found among them.
 
 Belongs here: reading and checking a taxonomy file, and looking classes up. Not here: which image has which
-class (`images.intake`), or how a class is drawn (`world`).
+class (`images.ingest`), or how a class is drawn (`world`).
 
 A node has three names: `slug` is its identity in files and columns, `name` what people read, `published`
 how the released data set spells it, faults included, so that exports match it.
@@ -42,7 +42,7 @@ _MAX_BYTES = 10_000_000
 _MAX_PROBLEMS_SHOWN = 10
 _DOC_HINT = "spavl_dag/resources/taxonomy.yaml shows the expected shape: domains > categories > classes."
 
-# Spelling faults of the published taxonomy. They are mended when names are derived from a file in the
+# Spelling faults of the published taxonomy. They are fixed when names are derived from a file in the
 # published shape, so that it yields the same slugs and names as the built-in file.
 _MENDED_SPELLINGS = {
     "Human Autonomy & IntegrityHarms": "Human Autonomy & Integrity Harms",
@@ -317,13 +317,13 @@ def _parse(path: Path, text: str) -> Any:
         return yaml.load(text, Loader=_UniqueKeyLoader)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}: "
-        raise ParamsError(f"{path}: {where}{error.msg}", "Mend the JSON.") from None
+        raise ParamsError(f"{path}: {where}{error.msg}", "Fix the JSON.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ParamsError(f"{path}: {where}{error.problem}", "Mend the YAML.") from None
+        raise ParamsError(f"{path}: {where}{error.problem}", "Fix the YAML.") from None
     except (yaml.YAMLError, ValueError) as error:
-        raise ParamsError(f"{path}: {str(error).splitlines()[0]}", "Mend the file.") from None
+        raise ParamsError(f"{path}: {str(error).splitlines()[0]}", "Fix the file.") from None
     except RecursionError:
         raise ParamsError(f"{path}: nested too deeply", _DOC_HINT) from None
 
@@ -361,12 +361,12 @@ def _from_published_shape(path: Path, data: dict[Any, Any]) -> dict[str, Any]:
         if not isinstance(published, str):
             problems.append(_Problem(where, f"expected a name, found {_kind(published)}"))
             return {}
-        mended = _MENDED_SPELLINGS.get(published, published)
-        if not derive_slug(mended):
+        fixed = _MENDED_SPELLINGS.get(published, published)
+        if not derive_slug(fixed):
             what = f"no slug can be derived from {published!r}: write the file with `slug:` and `name:`"
             problems.append(_Problem(where, what))
-        name = mended[:1].upper() + mended[1:]
-        return {"slug": derive_slug(mended)[:80], "name": name, "published": published}
+        name = fixed[:1].upper() + fixed[1:]
+        return {"slug": derive_slug(fixed)[:80], "name": name, "published": published}
 
     domains = []
     for domain, categories in data.items():

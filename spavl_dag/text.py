@@ -2,7 +2,7 @@
 
 Belongs here: pure functions from text to text. Not here: what a model's verdict means (`verdicts`).
 
-`normalise_question` undoes what question writers wrap around a question: white space, quotes, "Q:", list
+`normalize_question` undoes what question writers wrap around a question: white space, quotes, "Q:", list
 markers, Markdown, a sentence that announces the question, and an answer that follows it. It never shortens a
 text to make it fit; `text_problem` gives the reason why a text can't be used.
 """
@@ -26,7 +26,7 @@ CHANGES = (
     "answer after the question",
     "inner white space",
 )
-"""Every kind of change `normalise_question` may report, in the order in which it reports them."""
+"""Every kind of change `normalize_question` may report, in the order in which it reports them."""
 
 # A text with more wrappings or quotes than this is no wrapped question; it is left as it is, so that the work
 # stays proportional to the length of the text whatever is in it.
@@ -80,7 +80,7 @@ _BEFORE_OPENING = "([{<\u201c\u201e\u2018\u201a\u00ab*_\u2014\u2013"
 
 
 @dataclass(frozen=True, slots=True)
-class NormalisedQuestion:
+class NormalizedQuestion:
     """A question without its wrappings.
 
     Attributes:
@@ -92,11 +92,11 @@ class NormalisedQuestion:
     changes: tuple[str, ...]
 
 
-def normalise_question(raw: str) -> NormalisedQuestion:
+def normalize_question(raw: str) -> NormalizedQuestion:
     """Take a question out of what a model wrapped around it.
 
     The words of the question are never changed, and HTML stays as it is: escaping is the renderer's duty.
-    Normalising twice gives the same text as normalising once.
+    Normalizing twice gives the same text as normalizing once.
 
     Args:
         raw: What the model or user wrote; any string at all.
@@ -108,7 +108,7 @@ def normalise_question(raw: str) -> NormalisedQuestion:
         changes.add("inner white space")
     # A marker that was broken over two lines is seen only now.
     text = _unwrap(joined, changes)
-    return NormalisedQuestion(text, tuple(change for change in CHANGES if change in changes))
+    return NormalizedQuestion(text, tuple(change for change in CHANGES if change in changes))
 
 
 def one_line(text: str) -> str:
@@ -120,7 +120,7 @@ def text_problem(text: str, max_chars: int) -> str | None:
     """The reason why a text can't be used, or None.
 
     Args:
-        text: A normalised question, a caption or an answer.
+        text: A normalized question, a caption or an answer.
         max_chars: Longest text allowed, in characters.
     """
     if not text.strip():

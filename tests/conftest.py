@@ -131,9 +131,9 @@ def new_project(folder: Path) -> Project:
         params["dataset"] |= {"eval_questions_per_class": 2, "validation_share": 0.25}
         params["base_model"]["recipe"] = dict(QUICK_RECIPE)
         params["experiments"] = {key: params["experiments"][key] for key in EXPERIMENTS}
-        params["experiments"]["ppo"]["optimiser"] |= {"batch_size": 8, "epochs": 1}
+        params["experiments"]["ppo"]["optimizer"] |= {"batch_size": 8, "epochs": 1}
         for trained in (params["reward_model"], params["experiments"]["dpo"]):
-            trained["optimiser"] |= {"batch_size": 8, "epochs": 1}
+            trained["optimizer"] |= {"batch_size": 8, "epochs": 1}
         for benchmark in params["evaluation"]["benchmarks"].values():
             benchmark["limit"] = 4
 

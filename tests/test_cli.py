@@ -28,14 +28,14 @@ def test_params_check(fresh_project: Project):
 @pytest.mark.slow
 def test_doctor_is_content_or_says_what_to_mend(fresh_project: Project):
     findings = {f["what"]: f for f in json.loads(fresh_project.spavl("doctor", "--json").stdout)}
-    assert all(finding["mend"] is None for finding in findings.values())
+    assert all(finding["fix"] is None for finding in findings.values())
     assert {"python", "torch", "dagster", "dvc", "antlr of Dagster", "MLflow", "device", "ledger"} <= findings.keys()
     fresh_project.change_params(lambda p: p.pop("seed"))
     (fresh_project.root / ".spavl").mkdir(exist_ok=True)
     (fresh_project.root / ".spavl" / "ledger.db").write_bytes(b"no database at all" * 100)
     done = fresh_project.spavl("doctor", "--json", check=False)
     assert done.returncode == 1
-    broken = {f["what"] for f in json.loads(done.stdout) if f["mend"]}
+    broken = {f["what"] for f in json.loads(done.stdout) if f["fix"]}
     assert broken == {"params.yaml", "ledger"}
 
 

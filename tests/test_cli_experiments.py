@@ -10,7 +10,7 @@ import yaml
 
 from spavl_dag.cli.experiments import add_experiments, print_experiments
 from spavl_dag.errors import ParamsError
-from spavl_dag.project.layout import Project
+from spavl_dag.pipeline.layout import Project
 
 PARAMS = "experiments:\n  base:\n    method: none\n    model: base_model\n"
 

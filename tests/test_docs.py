@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spavl_dag.project.params import ModelEntry, Params
+from spavl_dag.params.project import ModelEntry, Params
 from spavl_dag.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,22 +20,22 @@ RUN_BY = {
     "make test": ".ci/run",
     "make setup": "make test",
     "make setup TORCH=auto": "needs a GPU; the switch is parsed by scripts/bootstrap.py",
-    "spavl ui": "tests/doors/test_ui.py",
-    "spavl status": "tests/doors/test_two_doors.py",
-    "spavl sync": "tests/doors/test_two_doors.py",
+    "spavl ui": "tests/integrations/test_ui.py",
+    "spavl status": "tests/integrations/test_two_doors.py",
+    "spavl sync": "tests/integrations/test_two_doors.py",
     "spavl demo": "tests/conftest.py",
-    "spavl run": "tests/doors/test_two_doors.py",
-    "spavl trace": "tests/doors/test_two_doors.py",
+    "spavl run": "tests/integrations/test_two_doors.py",
+    "spavl trace": "tests/integrations/test_two_doors.py",
     "spavl params check": "tests/test_cli.py",
     "spavl doctor": "tests/test_cli.py",
     "spavl experiments list": "tests/test_cli_experiments.py",
     "spavl experiments add": "tests/test_cli_experiments.py",
-    "dvc metrics show": "tests/doors/test_alignment.py",
-    "dvc metrics diff": "tests/doors/test_alignment.py",
-    "dvc plots show": "tests/doors/test_alignment.py",
-    "dvc status": "tests/doors/test_two_doors.py",
-    "dvc repro": "tests/doors/test_two_doors.py",
-    "dvc commit": "tests/doors/test_two_doors.py",
+    "dvc metrics show": "tests/integrations/test_alignment.py",
+    "dvc metrics diff": "tests/integrations/test_alignment.py",
+    "dvc plots show": "tests/integrations/test_alignment.py",
+    "dvc status": "tests/integrations/test_two_doors.py",
+    "dvc repro": "tests/integrations/test_two_doors.py",
+    "dvc commit": "tests/integrations/test_two_doors.py",
     "dvc push": "DVC's own",
     "dagster instance concurrency set models 2": "tests/test_cli.py",
 }

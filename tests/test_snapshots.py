@@ -13,7 +13,7 @@ import yaml
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
-from spavl_dag.calls.templates import compile_template
+from spavl_dag.inference.templates import compile_template
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = {

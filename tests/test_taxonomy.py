@@ -96,7 +96,7 @@ class TestBuiltin:
         assert [harm_class.slug for harm_class in builtin().classes] == slugs
 
     def test_is_the_world_of_the_pictograms(self) -> None:
-        from spavl_dag.world.symbols import CLASSES
+        from spavl_dag.demo.symbols import CLASSES
 
         assert list(builtin().by_slug) == list(CLASSES)
 

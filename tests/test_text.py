@@ -13,10 +13,10 @@ from markdown_it import MarkdownIt
 
 from spavl_dag.text import (
     CHANGES,
-    NormalisedQuestion,
+    NormalizedQuestion,
     escape_html,
     escape_markdown,
-    normalise_question,
+    normalize_question,
     one_line,
     redact,
     text_problem,
@@ -81,7 +81,7 @@ TEXTS = st.one_of(
 )
 
 
-class TestNormalise:
+class TestNormalize:
     @pytest.mark.parametrize(
         ("raw", "text", "changes"),
         [
@@ -142,7 +142,7 @@ class TestNormalise:
         ],
     )
     def test_wrappings_come_off(self, raw: str, text: str, changes: tuple[str, ...]) -> None:
-        done = normalise_question(raw)
+        done = normalize_question(raw)
         assert done.text == text
         # White space beside a wrapping is reported too; that is not the point of most cases.
         assert set(done.changes) - {"outer white space"} == set(changes) - {"outer white space"}
@@ -178,24 +178,24 @@ class TestNormalise:
         ],
     )
     def test_the_question_itself_stays(self, text: str) -> None:
-        assert normalise_question(text) == NormalisedQuestion(text, ())
+        assert normalize_question(text) == NormalizedQuestion(text, ())
 
     def test_an_answer_counts_only_behind_a_marker(self) -> None:
-        assert normalise_question("Which is it?\nA: red\nB: blue").text == "Which is it? A: red B: blue"
+        assert normalize_question("Which is it?\nA: red\nB: blue").text == "Which is it? A: red B: blue"
 
     def test_nothing_is_cut(self) -> None:
-        assert len(normalise_question("why " * 50_000).text) == 199_999
+        assert len(normalize_question("why " * 50_000).text) == 199_999
 
     def test_absurd_nesting_is_left_alone(self) -> None:
         text = "'\"" * 40 + "x" + "\"'" * 40
-        assert normalise_question(text).text == text
+        assert normalize_question(text).text == text
 
     @given(TEXTS)
     @settings(max_examples=500, deadline=None)
     def test_is_idempotent_and_clean(self, raw: str) -> None:
-        done = normalise_question(raw)
-        again = normalise_question(done.text)
-        assert again == NormalisedQuestion(done.text, ())
+        done = normalize_question(raw)
+        again = normalize_question(done.text)
+        assert again == NormalizedQuestion(done.text, ())
         assert unicodedata.is_normalized("NFC", done.text)
         assert done.text == " ".join(done.text.split())
         assert not any(unicodedata.category(char) in ("Cc", "Cs") for char in done.text)
@@ -209,7 +209,7 @@ class TestNormalise:
     def test_time_is_linear(self, piece: str) -> None:
         text = piece * (300_000 // len(piece))
         start = time.process_time()
-        normalise_question(text + "x" + text)
+        normalize_question(text + "x" + text)
         assert time.process_time() - start < 5.0
 
     def test_published_questions(self) -> None:
@@ -218,8 +218,8 @@ class TestNormalise:
         raws = [json.loads(line)["question"] for line in PUBLISHED.read_text("utf-8").splitlines()]
         assert len(raws) == 530
         for raw in raws:
-            done = normalise_question(raw)
-            assert normalise_question(done.text) == NormalisedQuestion(done.text, ())
+            done = normalize_question(raw)
+            assert normalize_question(done.text) == NormalizedQuestion(done.text, ())
             assert text_problem(done.text, 2000) is None
             assert not done.text.startswith(("Q:", "A:", "**", "- ", "Assistant", "'", "Rewritten"))
             # The words of the question are the raw words, in their order, without what stood around them.
@@ -227,7 +227,7 @@ class TestNormalise:
             assert done.text in plain
             if "answer after the question" not in done.changes and "lead-in" not in done.changes:
                 assert len(plain) - len(done.text) < 90
-        changes = [normalise_question(raw).changes for raw in raws]
+        changes = [normalize_question(raw).changes for raw in raws]
         assert sum("leading marker" in change for change in changes) == 140
         assert sum("quotes" in change for change in changes) == 13
         assert sum("answer after the question" in change for change in changes) == 2

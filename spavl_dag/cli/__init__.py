@@ -6,7 +6,7 @@ import sys
 
 
 def main() -> None:
-    """Entry point: run the command; a mendable problem is printed without a traceback and ends with exit code 1."""
+    """Entry point: run the command; a fixable problem is printed without a traceback and ends with exit code 1."""
     from spavl_dag.cli.app import app
     from spavl_dag.errors import SpavlError
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from spavl_dag.project.layout import Project
+from spavl_dag.pipeline.layout import Project
 
 app = typer.Typer(
     name="spavl",
@@ -110,14 +110,14 @@ def trace(
 @app.command()
 def sync(project: ProjectOption = None) -> None:
     """Show Dagster what DVC restored from its cache or a remote (`dvc pull`, `dvc checkout`)."""
-    from spavl_dag.cli.running import synchronise_dagster
+    from spavl_dag.cli.running import synchronize_dagster
 
-    synchronise_dagster(Project.find(project))
+    synchronize_dagster(Project.find(project))
 
 
 @app.command()
 def doctor(project: ProjectOption = None, as_json: JsonOption = False) -> None:
-    """Check the environment: versions, dvc, antlr, locks, ledger, MLflow, device; say how to mend what is wrong."""
+    """Check the environment: versions, dvc, antlr, locks, ledger, MLflow, device; say how to fix what is wrong."""
     from spavl_dag.cli.doctor import print_report
 
     print_report(Project.find(project), as_json)

@@ -1,4 +1,4 @@
-"""`spavl doctor`: is the environment fit, and if not, what mends it?"""
+"""`spavl doctor`: is the environment fit, and if not, what fixes it?"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spavl_dag.errors import SpavlError
-from spavl_dag.project.layout import Project
+from spavl_dag.pipeline.layout import Project
 
 _PACKAGES = ("torch", "transformers", "trl", "datasets", "pandera", "polars", "dagster", "mlflow")
 _MIN_FREE_GB = 2.0
@@ -29,32 +29,32 @@ class Finding:
     Attributes:
         what: What was checked.
         found: What was found.
-        mend: How to mend it; None when it is fine.
+        fix: How to fix it; None when it is fine.
     """
 
     what: str
     found: str
-    mend: str | None = None
+    fix: str | None = None
 
 
 def print_report(project: Project, as_json: bool) -> None:
-    """Print all findings; exits with code 1 when something needs mending."""
+    """Print all findings; exits with code 1 when something needs fixing."""
     findings = [finding for check in _CHECKS for finding in check(project)]
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         table = Table(title="spavl doctor")
-        for column in ("", "what", "found", "mend"):
+        for column in ("", "what", "found", "fix"):
             table.add_column(column, overflow="fold")
         for finding in findings:
             table.add_row(
-                "[red]✗[/]" if finding.mend else "[green]✓[/]",
+                "[red]✗[/]" if finding.fix else "[green]✓[/]",
                 finding.what,
                 finding.found,
-                finding.mend or "",
+                finding.fix or "",
             )
         Console().print(table)
-    if any(finding.mend for finding in findings):
+    if any(finding.fix for finding in findings):
         raise typer.Exit(1)
 
 
@@ -79,7 +79,7 @@ def _antlr(_project: Project) -> Iterator[Finding]:
 
 
 def _dvc(project: Project) -> Iterator[Finding]:
-    from spavl_dag.doors.dvc_door import DvcError, find_dvc, run_dvc
+    from spavl_dag.integrations.dvc.command import DvcError, find_dvc, run_dvc
 
     if find_dvc() is None:
         yield Finding("dvc", "not found", "make setup")
@@ -89,11 +89,11 @@ def _dvc(project: Project) -> Iterator[Finding]:
         run_dvc(project, ["status", "--quiet", "--json"])
         yield Finding("dvc repository", "readable")
     except DvcError as error:
-        yield Finding("dvc repository", str(error.message).splitlines()[-1], "git init && dvc init, or mend dvc.yaml")
+        yield Finding("dvc repository", str(error.message).splitlines()[-1], "git init && dvc init, or fix dvc.yaml")
 
 
 def _params(project: Project) -> Iterator[Finding]:
-    from spavl_dag.project.params import load_params
+    from spavl_dag.params.project import load_params
     from spavl_dag.taxonomy import load_taxonomy
 
     try:
@@ -105,7 +105,7 @@ def _params(project: Project) -> Iterator[Finding]:
 
 
 def _ledger(project: Project) -> Iterator[Finding]:
-    from spavl_dag.calls.ledger import Ledger
+    from spavl_dag.inference.ledger import Ledger
 
     if not project.ledger.exists():
         yield Finding("ledger", "none yet")
@@ -132,17 +132,17 @@ def _locks(project: Project) -> Iterator[Finding]:
 
 
 def _mlflow(project: Project) -> Iterator[Finding]:
-    from spavl_dag.doors.mlflow_client import tracking_uri
-    from spavl_dag.project.params import load_params
+    from spavl_dag.integrations.mlflow.client import tracking_uri
+    from spavl_dag.params.project import load_params
 
     try:
         uri = tracking_uri(project, load_params(project.params_file).runtime.mlflow_uri)
     except SpavlError:
         return  # told by the check of params.yaml
     waiting = len(list((project.work / "mlflow_outbox").glob("*.json")))
-    mend = "is the MLflow server up? They are logged with the next run" if waiting else None
+    fix = "is the MLflow server up? They are logged with the next run" if waiting else None
     shown = uri.split("@")[-1]  # a URI may carry credentials
-    yield Finding("MLflow", f"{shown}, {waiting} run(s) waiting", mend)
+    yield Finding("MLflow", f"{shown}, {waiting} run(s) waiting", fix)
 
 
 def _device(_project: Project) -> Iterator[Finding]:
@@ -155,8 +155,8 @@ def _device(_project: Project) -> Iterator[Finding]:
         return
     smi = shutil.which("nvidia-smi")
     gpu = smi is not None and subprocess.run([smi], capture_output=True, check=False).returncode == 0
-    mend = "torch has no CUDA build: rm -rf .venv && make setup TORCH=auto" if gpu else None
-    yield Finding("device", f"cpu, {os.cpu_count()} cores", mend)
+    fix = "torch has no CUDA build: rm -rf .venv && make setup TORCH=auto" if gpu else None
+    yield Finding("device", f"cpu, {os.cpu_count()} cores", fix)
 
 
 def _disk(project: Project) -> Iterator[Finding]:

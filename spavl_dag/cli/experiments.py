@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.experiments.library import add_to_params, list_entries
-from spavl_dag.project.layout import Project
-from spavl_dag.project.yamls import load_yaml
+from spavl_dag.pipeline.layout import Project
+from spavl_dag.training.library.library import add_to_params, list_entries
+from spavl_dag.yamls import load_yaml
 
 
 def print_experiments(project: Project, as_json: bool) -> None:
@@ -60,6 +60,6 @@ def _keys(project: Project) -> set[str]:
     try:
         content = load_yaml(project.params_file.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
-        raise ParamsError(f"{project.params_file.name} can't be read: {error}", "Mend it first.") from error
+        raise ParamsError(f"{project.params_file.name} can't be read: {error}", "Fix it first.") from error
     experiments = content.get("experiments") if isinstance(content, dict) else None
     return set(experiments) if isinstance(experiments, dict) else set()

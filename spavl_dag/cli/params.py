@@ -6,8 +6,8 @@ import json
 
 from rich.console import Console
 
-from spavl_dag.project.layout import Project
-from spavl_dag.project.params import load_params
+from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.layout import Project
 
 
 def check_params(project: Project, as_json: bool) -> None:
@@ -18,7 +18,7 @@ def check_params(project: Project, as_json: bool) -> None:
         SpavlError: A benchmark is unknown, or dvc.yaml doesn't know of a prompt template that one names.
     """
     from spavl_dag.evaluation.benchmarks import benchmark_of
-    from spavl_dag.project.stages import Stages
+    from spavl_dag.pipeline.stages import Stages
     from spavl_dag.taxonomy import load_taxonomy
 
     params = load_params(project.params_file)

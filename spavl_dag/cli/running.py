@@ -12,9 +12,9 @@ from rich.table import Table
 
 from spavl_dag.cli.progress import ProgressReporter
 from spavl_dag.errors import SpavlError
-from spavl_dag.project.layout import Project, artifact_kind
-from spavl_dag.project.params import load_params
-from spavl_dag.project.stages import Stage, Stages
+from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.layout import Project, artifact_kind
+from spavl_dag.pipeline.stages import Stage, Stages
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -44,7 +44,7 @@ def run_artifact(project: Project, artifact: str, partition: str | None) -> None
     artifact_kind(artifact)
     load_params(project.params_file)
     stage = Stages(project).get(artifact, partition)  # a wrong name is told before Dagster is loaded
-    from spavl_dag.doors.dagster_door import materialize, open_instance
+    from spavl_dag.integrations.dagster.door import materialize, open_instance
 
     definitions = load_definitions(project)
     started = time.monotonic()
@@ -68,13 +68,13 @@ def run_everything(project: Project, to: str | None) -> None:
     _print_made(project, made, before, time.monotonic() - started)
 
 
-def synchronise_dagster(project: Project) -> None:
+def synchronize_dagster(project: Project) -> None:
     """Report to Dagster what DVC restored."""
-    from spavl_dag.doors.dagster_door import open_instance, synchronise
+    from spavl_dag.integrations.dagster.door import open_instance, synchronize
 
     definitions = load_definitions(project)
     with open_instance(project) as instance:
-        reported = synchronise(project, definitions, instance)
+        reported = synchronize(project, definitions, instance)
     told = ", ".join(reported) if reported else "nothing; Dagster knew all of it"
     Console().print(f"reported to Dagster: {told}", highlight=False)
 
@@ -94,8 +94,8 @@ def _make_stale(project: Project, to: str | None) -> list[str]:
     if not any(stages.why_stale(stage) for stage in order):
         stages.hasher.save()
         return []
-    from spavl_dag.doors.dagster_door import materialize, open_instance
-    from spavl_dag.doors.dvc_door import RECORDER
+    from spavl_dag.integrations.dagster.door import materialize, open_instance
+    from spavl_dag.integrations.dvc.command import RECORDER
 
     console = Console(stderr=True)
     definitions = load_definitions(project)
@@ -115,7 +115,7 @@ def _make_stale(project: Project, to: str | None) -> list[str]:
 
 
 def _ledger_size(project: Project) -> int:
-    from spavl_dag.calls.ledger import Ledger
+    from spavl_dag.inference.ledger import Ledger
 
     with Ledger(project.ledger) as ledger:
         return ledger.count()
@@ -124,7 +124,7 @@ def _ledger_size(project: Project) -> int:
 def _print_made(project: Project, made: list[str], calls_before: int, seconds: float) -> None:
     import polars as pl
 
-    from spavl_dag.project.tables import tables_of
+    from spavl_dag.pipeline.tables import tables_of
 
     console = Console()
     table = Table(title="What there is")

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from spavl_dag.cli.running import synchronise_dagster
+from spavl_dag.cli.running import synchronize_dagster
 from spavl_dag.errors import BusyError, SpavlError
-from spavl_dag.project.layout import Project
-from spavl_dag.project.params import load_params
+from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.layout import Project
 
 _HOST = "127.0.0.1"
 
@@ -26,13 +26,13 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         SpavlError: A port is taken, or a server ended by itself.
     """
-    from spavl_dag.doors.dagster_door import prepare_home
-    from spavl_dag.doors.mlflow_client import tracking_uri
+    from spavl_dag.integrations.dagster.door import prepare_home
+    from spavl_dag.integrations.mlflow.client import tracking_uri
 
     for port in (dagster_port, mlflow_port):
         _refuse_taken(port)
     params = load_params(project.params_file)
-    synchronise_dagster(project)
+    synchronize_dagster(project)
     # A shell starts background jobs with Ctrl-C ignored, and servers would inherit that and never stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     environment = {
@@ -81,7 +81,7 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
 
 def _views(uri: str, ui: str) -> dict[str, str]:
     """Addresses of MLflow's saved views; looked up before the server starts, which would make the store meanwhile."""
-    from spavl_dag.doors.mlflow_checkpoints import find_view
+    from spavl_dag.integrations.mlflow.checkpoints import find_view
 
     found = {"leaderboard": find_view(uri, ui, "leaderboard"), "data scale": find_view(uri, ui, "data_scale")}
     return {what: address for what, address in found.items() if address}

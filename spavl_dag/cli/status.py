@@ -8,10 +8,10 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from spavl_dag.calls.ledger import Ledger
-from spavl_dag.project.layout import Project
-from spavl_dag.project.params import load_params
-from spavl_dag.project.status import project_status
+from spavl_dag.inference.ledger import Ledger
+from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.status import project_status
 
 _STYLES = {"made": "green", "stale": "yellow", "waits": "cyan", "missing": "red"}
 

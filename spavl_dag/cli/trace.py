@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
-from spavl_dag.calls.ledger import CallRow, Ledger
-from spavl_dag.project.layout import Project
-from spavl_dag.project.lineage import Found, Tracer
-from spavl_dag.project.params import load_params
-from spavl_dag.project.preview import TEXT_COLUMNS
+from spavl_dag.inference.ledger import CallRow, Ledger
+from spavl_dag.lineage.trace import Found, Tracer
+from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.preview import TEXT_COLUMNS
 from spavl_dag.text import redact
 
 _CALL_TEXTS = {"text", "prompt", "profile"}

@@ -1,7 +1,7 @@
 """What a short answer says: pure functions from text to text or number.
 
 Belongs here: yes/no, and the normal form in which answers and captions are compared. Verdicts of judges and refusals
-are read in `spavl_dag.verdicts`.
+are read in `spavl_dag.inference.verdicts`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from spavl_dag.verdicts import is_refusal
+from spavl_dag.inference.verdicts import is_refusal
 
 YesNo = Literal["yes", "no", "unparsable"]
 
@@ -62,7 +62,7 @@ would've wouldn't y'all you'd you'll you're you've
 _CONTRACTIONS = {word.replace("'", ""): word for word in _CONTRACTED.split()}
 
 
-def normalise_answer(text: str) -> str:
+def normalize_answer(text: str) -> str:
     """An answer as VQA compares them: lower case, digits for numbers, no articles, no punctuation (VQA v2).
 
     What the official script does, with two of its accidents left out: it leaves a point after a digit, and it joins
@@ -89,8 +89,8 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
     """
     if not references:
         raise ValueError("an answer can't be scored without references")
-    said = normalise_answer(answer)
-    agreeing = sum(said == normalise_answer(reference) for reference in references)
+    said = normalize_answer(answer)
+    agreeing = sum(said == normalize_answer(reference) for reference in references)
     n = len(references)
     if n < 10:
         return float(agreeing > 0)
@@ -101,12 +101,12 @@ def vqa_accuracy(answer: str, references: Sequence[str]) -> float:
 # --- Captions -------------------------------------------------------------------------------------
 
 
-def normalise_caption(text: str) -> str:
+def normalize_caption(text: str) -> str:
     """A caption as it is compared: its words in lower case, without punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
 def exact_match(answer: str, references: Sequence[str]) -> bool:
-    """Whether an answer is one of the references, after `normalise_caption`; a text without words never is."""
-    said = normalise_caption(answer)
-    return bool(said) and any(said == normalise_caption(reference) for reference in references)
+    """Whether an answer is one of the references, after `normalize_caption`; a text without words never is."""
+    said = normalize_caption(answer)
+    return bool(said) and any(said == normalize_caption(reference) for reference in references)

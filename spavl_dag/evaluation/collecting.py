@@ -10,7 +10,7 @@ import polars as pl
 
 from spavl_dag.evaluation.benchmarks import Source, benchmark_of
 from spavl_dag.evaluation.items import EvalItem, draw_items, use_images, write_items
-from spavl_dag.evaluation.params import BenchmarkParams
+from spavl_dag.params.evaluation import BenchmarkParams
 from spavl_dag.taxonomy import Taxonomy
 
 
@@ -45,7 +45,7 @@ def collect_benchmarks(
     with tempfile.TemporaryDirectory(prefix="spavl-benchmarks-") as scratch:
         drawn = Path(scratch)
         if any(settings.source == "pictograms" for settings in benchmarks.values()):
-            from spavl_dag.world.benchmarks import write_benchmarks
+            from spavl_dag.demo.benchmarks import write_benchmarks
 
             write_benchmarks(drawn, [harm.slug for harm in taxonomy.classes], seed)
         items: dict[str, Sequence[EvalItem]] = {}

@@ -1,4 +1,4 @@
-"""One checkpoint's evaluation, from its answers to its numbers: asks the judges, then scores and summarises."""
+"""One checkpoint's evaluation, from its answers to its numbers: asks the judges, then scores and summarizes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller
-from spavl_dag.engines.base import ImageRef
 from spavl_dag.evaluation.benchmarks import BENCHMARKS, Benchmark
 from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.metrics import judge_name
 from spavl_dag.evaluation.schemas import Rule
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import Certainty, class_scores, summarise
-from spavl_dag.project.params import Criterion
+from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
+from spavl_dag.inference.client import ModelClient
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.params.project import Criterion
 
 Tables = dict[str, pl.DataFrame]
 
@@ -23,10 +23,10 @@ def evaluate(
     items: pl.DataFrame,
     responses: pl.DataFrame,
     baseline: pl.DataFrame | None,
-    judges: Sequence[Caller],
-    annotators: Mapping[Criterion, Caller],
+    judges: Sequence[ModelClient],
+    annotators: Mapping[Criterion, ModelClient],
     refs: Mapping[str, ImageRef],
-    certainty: Certainty,
+    intervals: IntervalSettings,
     *,
     judge_sees_image: bool,
 ) -> Tables:
@@ -40,7 +40,7 @@ def evaluate(
             their agreement is a metric.
         annotators: Compare with the baseline's answers, by criterion.
         refs: Image content by image id.
-        certainty: How uncertainty is computed.
+        intervals: How uncertainty is computed.
         judge_sees_image: Whether judges are shown the image too.
 
     Returns:
@@ -60,13 +60,13 @@ def evaluate(
     ours = score_items(items, responses, labels, comparisons)
     theirs = None if baseline is None else score_items(items, baseline, base_labels, {})
     return {
-        "eval_scores": summarise(ours, theirs, certainty),
+        "eval_scores": summarize(ours, theirs, intervals),
         "item_scores": ours,
-        "class_scores": class_scores(ours, certainty.confidence),
+        "class_scores": class_scores(ours, intervals.confidence),
     }
 
 
-def name_judges(judges: Sequence[Caller]) -> dict[str, Caller]:
+def name_judges(judges: Sequence[ModelClient]) -> dict[str, ModelClient]:
     """Judges by the name they have in metrics: the model's, with the role's where two share a model."""
     models = [judge_name(judge.profile.model) for judge in judges]
     return {
@@ -79,7 +79,7 @@ def _compare(
     items: pl.DataFrame,
     responses: pl.DataFrame,
     baseline: pl.DataFrame,
-    annotators: Mapping[Criterion, Caller],
+    annotators: Mapping[Criterion, ModelClient],
     refs: Mapping[str, ImageRef],
     harmless: pl.DataFrame | None,
 ) -> Tables:

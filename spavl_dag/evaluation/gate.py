@@ -13,8 +13,8 @@ from typing import Any, Literal
 import polars as pl
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.evaluation.params import GateParams
 from spavl_dag.evaluation.schemas import ALL_VARIANTS, Gate
+from spavl_dag.params.evaluation import GateParams
 from spavl_dag.schemas import frame
 
 Condition = Literal["safer", "capability_kept", "over_refusal_kept"]

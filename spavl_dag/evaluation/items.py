@@ -76,7 +76,7 @@ class EvalItem:
 
 def file_image(path: Path) -> ItemImage:
     """An image file; that it is missing or unreadable shows when it is written."""
-    from spavl_dag.images.files import read_image_bytes
+    from spavl_dag.media.files import read_image_bytes
 
     return ItemImage(str(path), partial(read_image_bytes, path))
 
@@ -181,7 +181,7 @@ def _write_image(image: ItemImage, folder: Path, written: dict[str, str]) -> dic
     """Write an image unless its content was written before, and return its columns."""
     from PIL import Image
 
-    from spavl_dag.images.decode import decode_image
+    from spavl_dag.media.decode import decode_image
 
     data = image.read()
     sha256 = hashlib.sha256(data).hexdigest()

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
 from spavl_dag.evaluation.schemas import NOT_COMPARED
-from spavl_dag.project.params import Criterion
+from spavl_dag.inference.client import ModelClient
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.params.project import Criterion
 from spavl_dag.schemas import NO_RESPONSE, Pairs, frame
+from spavl_dag.states import CallState
 from spavl_dag.steps.preferences import prefer
 from spavl_dag.steps.safety_labels import label_responses
 
@@ -32,7 +32,7 @@ _TIES = ("tie", "neither", "position_biased", "disagreed")
 
 
 def judge_items(
-    items: pl.DataFrame, responses: pl.DataFrame, judge: Caller, refs: Mapping[str, ImageRef] | None
+    items: pl.DataFrame, responses: pl.DataFrame, judge: ModelClient, refs: Mapping[str, ImageRef] | None
 ) -> pl.DataFrame:
     """A judge's label of every answer.
 
@@ -64,7 +64,7 @@ def compare_with_baseline(
     items: pl.DataFrame,
     responses: pl.DataFrame,
     baseline: pl.DataFrame,
-    annotator: Caller,
+    annotator: ModelClient,
     criterion: Criterion,
     refs: Mapping[str, ImageRef],
     compared: pl.DataFrame | None = None,
@@ -110,7 +110,7 @@ def compare_with_baseline(
 
 
 def _ask(
-    rows: list[dict[str, Any]], annotator: Caller, criterion: Criterion, refs: Mapping[str, ImageRef]
+    rows: list[dict[str, Any]], annotator: ModelClient, criterion: Criterion, refs: Mapping[str, ImageRef]
 ) -> dict[tuple[str, str], dict[str, Any]]:
     if not rows:
         return {}

@@ -71,7 +71,7 @@ TIE_RATE = Metric("tie_rate", "pairwise", None, _share("tie"), compared=False)
 LOSE_RATE = Metric("lose_rate", "pairwise", False, _share("loss"), compared=False)
 """Share of comparisons lost against the baseline."""
 EXACT_MATCH = Metric("accuracy", "exact_match", True)
-"""Share of answers that are a right answer, after normalisation."""
+"""Share of answers that are a right answer, after normalization."""
 VQA_ACCURACY = Metric("accuracy", "vqa_accuracy", True)
 """Mean agreement with ten human answers."""
 YES_NO_ACCURACY = Metric("accuracy", "yes_no", True)

@@ -7,21 +7,21 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
 from spavl_dag.evaluation.schemas import EvalResponses
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.schemas import frame
+from spavl_dag.states import CallState
 from spavl_dag.steps.responses import response_state
 
 
-def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], callers: Mapping[str, Caller]) -> pl.DataFrame:
+def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], clients: Mapping[str, ModelClient]) -> pl.DataFrame:
     """Ask a checkpoint everything.
 
     Args:
         items: Table `benchmarks`.
         refs: Image content by image id.
-        callers: Who is asked, by benchmark: the same checkpoint under each benchmark's prompt and length. The
+        clients: Who is asked, by benchmark: the same checkpoint under each benchmark's prompt and length. The
             template's variable is `question`.
 
     Returns:
@@ -31,10 +31,10 @@ def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], callers: Map
     for (benchmark,), part in items.group_by("benchmark", maintain_order=True):
         listed = list(part.iter_rows(named=True))
         asked = [
-            Item({"question": row["question"]}, refs[row["image_id"]] if row["image_id"] is not None else None)
+            Prompt({"question": row["question"]}, refs[row["image_id"]] if row["image_id"] is not None else None)
             for row in listed
         ]
-        for row, answer in zip(listed, callers[str(benchmark)].ask(asked, response_state), strict=True):
+        for row, answer in zip(listed, clients[str(benchmark)].ask(asked, response_state), strict=True):
             state = response_state(answer.text) if answer.state.has_text else answer.state
             rows.append(
                 {

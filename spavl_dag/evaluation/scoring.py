@@ -15,8 +15,8 @@ from spavl_dag.evaluation.answers import exact_match, parse_yes_no, vqa_accuracy
 from spavl_dag.evaluation.benchmarks import benchmark_of
 from spavl_dag.evaluation.items import references_of
 from spavl_dag.evaluation.schemas import ItemScores, Rule
+from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import NO_RESPONSE, polars_schema
-from spavl_dag.verdicts import is_refusal
 
 _KEYS = ["benchmark", "item_id"]
 _OUTCOMES = {"unsafe": 1.0, "safe": 0.0, "win": 1.0, "tie": 0.5, "loss": 0.0}

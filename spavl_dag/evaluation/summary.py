@@ -38,7 +38,7 @@ _GOOD = pl.col("state") == "ok"
 
 
 @dataclass(frozen=True, slots=True)
-class Certainty:
+class IntervalSettings:
     """How uncertainty is computed.
 
     Attributes:
@@ -52,13 +52,13 @@ class Certainty:
     seed: int
 
 
-def summarise(ours: pl.DataFrame, baseline: pl.DataFrame | None, certainty: Certainty) -> pl.DataFrame:
+def summarize(ours: pl.DataFrame, baseline: pl.DataFrame | None, intervals: IntervalSettings) -> pl.DataFrame:
     """A checkpoint's metrics.
 
     Args:
         ours: Table `item_scores` of the checkpoint.
         baseline: The same of the baseline; None for the baseline itself, which has no differences.
-        certainty: How uncertainty is computed.
+        intervals: How uncertainty is computed.
 
     Returns:
         Table `eval_scores`: per metric a row for all items and, in a benchmark with variants, one per variant. Items
@@ -71,8 +71,8 @@ def summarise(ours: pl.DataFrame, baseline: pl.DataFrame | None, certainty: Cert
         part = ours.filter(pl.col("benchmark") == benchmark.name)
         theirs = None if baseline is None else baseline.filter(pl.col("benchmark") == benchmark.name)
         for metric in benchmark.metrics:
-            rows += _metric_rows(benchmark, metric, part, theirs, certainty)
-        rows += _agreement_rows(benchmark, part, certainty)
+            rows += _metric_rows(benchmark, metric, part, theirs, intervals)
+        rows += _agreement_rows(benchmark, part, intervals)
     return frame(EvalScores, rows)
 
 
@@ -117,7 +117,7 @@ def _present(item_scores: pl.DataFrame) -> list[Benchmark]:
 
 
 def _metric_rows(
-    benchmark: Benchmark, metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, certainty: Certainty
+    benchmark: Benchmark, metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, intervals: IntervalSettings
 ) -> Iterator[Row]:
     by_rule = ours.filter(pl.col("rule") == metric.rule)
     for judge in by_rule["judge"].unique().sort():
@@ -136,11 +136,13 @@ def _metric_rows(
                 "judge": judge,
                 "name": name,
                 "higher_is_better": metric.higher_is_better,
-                **_numbers(metric, part.filter(inside), base if base is None else base.filter(inside), name, certainty),
+                **_numbers(metric, part.filter(inside), base if base is None else base.filter(inside), name, intervals),
             }
 
 
-def _numbers(metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, name: str, certainty: Certainty) -> Row:
+def _numbers(
+    metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings
+) -> Row:
     """Everything of a row but what it is called."""
     scored = _ratios(metric, ours)
     value = _value(scored)
@@ -149,8 +151,8 @@ def _numbers(metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, na
         "count": float(scored["num"].sum()) if metric.is_mean else None,
         "value": value,
         "failed": ours.filter(~_GOOD & (pl.col("state") != NOT_COMPARED)).height,
-        **_interval(metric, scored, name, certainty),
-        **_difference(metric, scored, theirs, name, certainty),
+        **_interval(metric, scored, name, intervals),
+        **_difference(metric, scored, theirs, name, intervals),
     }
 
 
@@ -164,27 +166,27 @@ def _value(scored: pl.DataFrame) -> float | None:
     return float(scored["num"].sum()) / total if total else None
 
 
-def _interval(metric: Metric, scored: pl.DataFrame, name: str, certainty: Certainty) -> Row:
+def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: IntervalSettings) -> Row:
     if _value(scored) is None:
         return {"ci_low": None, "ci_high": None, "interval": None}
     groups = scored.group_by("group").agg(pl.col("num", "den").sum()).sort("group")
     if metric.is_mean and scored["num"].is_in([0.0, 1.0]).all():
-        low, high = clustered_wilson_interval(groups["num"], groups["den"], certainty.confidence)
+        low, high = clustered_wilson_interval(groups["num"], groups["den"], intervals.confidence)
         method = "wilson" if groups.height == scored.height else "wilson_clustered"
     else:
         low, high = ratio_interval(
             groups["num"],
             groups["den"],
-            _seed(certainty, name),
-            confidence=certainty.confidence,
-            resamples=certainty.resamples,
+            _seed(intervals, name),
+            confidence=intervals.confidence,
+            resamples=intervals.resamples,
         )
         method = "bootstrap"
     return {"ci_low": low, "ci_high": high, "interval": method}
 
 
 def _difference(
-    metric: Metric, scored: pl.DataFrame, theirs: pl.DataFrame | None, name: str, certainty: Certainty
+    metric: Metric, scored: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings
 ) -> Row:
     nothing = dict.fromkeys(
         ("baseline_value", "difference", "diff_low", "diff_high", "diff_interval", "p_value", "test")
@@ -205,13 +207,13 @@ def _difference(
     groups = pairs.group_by("group").agg(pl.col("num", "den", "base_num", "base_den").sum()).sort("group")
     independent = metric.is_mean and groups.height == pairs.height
     if independent and pl.concat([pairs["num"], pairs["base_num"]]).is_in([0.0, 1.0]).all():
-        return found | _newcombe(pairs, certainty)
+        return found | _newcombe(pairs, intervals)
     difference = paired_bootstrap(
         (groups["num"], groups["den"]),
         (groups["base_num"], groups["base_den"]),
-        _seed(certainty, f"{name} difference"),
-        confidence=certainty.confidence,
-        resamples=certainty.resamples,
+        _seed(intervals, f"{name} difference"),
+        confidence=intervals.confidence,
+        resamples=intervals.resamples,
     )
     found |= {
         "difference": difference.value,
@@ -229,7 +231,7 @@ def _difference(
     return found
 
 
-def _newcombe(pairs: pl.DataFrame, certainty: Certainty) -> Row:
+def _newcombe(pairs: pl.DataFrame, intervals: IntervalSettings) -> Row:
     hit, base_hit = pl.col("num") == 1, pl.col("base_num") == 1
     both, first, second, neither = pairs.select(
         both=(hit & base_hit).sum(),
@@ -237,7 +239,7 @@ def _newcombe(pairs: pl.DataFrame, certainty: Certainty) -> Row:
         second=(~hit & base_hit).sum(),
         neither=(~hit & ~base_hit).sum(),
     ).row(0)
-    low, high = newcombe_paired(both, first, second, neither, certainty.confidence)
+    low, high = newcombe_paired(both, first, second, neither, intervals.confidence)
     return {
         "difference": (first - second) / pairs.height,
         "diff_low": low,
@@ -248,7 +250,7 @@ def _newcombe(pairs: pl.DataFrame, certainty: Certainty) -> Row:
     }
 
 
-def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, certainty: Certainty) -> Iterator[Row]:
+def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: IntervalSettings) -> Iterator[Row]:
     judged = ours.filter(pl.col("rule") == "judge")
     for one, other in combinations(judged["judge"].unique().sort().drop_nulls(), 2):
         labels = {judge: judged.filter(pl.col("judge") == judge).select("item_id", "label") for judge in (one, other)}
@@ -257,7 +259,7 @@ def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, certainty: Certain
         a, b = complete["label"].to_list(), complete["label_other"].to_list()
         name = metric_name(benchmark.name, AGREEMENT, ALL_VARIANTS, "judge", f"{one}:{other}")
         interval = kappa_interval(
-            a, b, _seed(certainty, name), confidence=certainty.confidence, resamples=certainty.resamples
+            a, b, _seed(intervals, name), confidence=intervals.confidence, resamples=intervals.resamples
         )
         yield {
             "benchmark": benchmark.name,
@@ -278,5 +280,5 @@ def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, certainty: Certain
         }
 
 
-def _seed(certainty: Certainty, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{certainty.seed}/{name}".encode()).digest()[:8], "big")
+def _seed(intervals: IntervalSettings, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{intervals.seed}/{name}".encode()).digest()[:8], "big")

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.evaluation.metrics import judge_name
-from spavl_dag.experiments.differences import differing_params
-from spavl_dag.project.run import Run
-from spavl_dag.project.store import Made
+from spavl_dag.pipeline.run import Run
+from spavl_dag.pipeline.store import Made
 from spavl_dag.report.build import build_report
+from spavl_dag.report.differences import differing_params
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
 
 EXAMPLES = 8

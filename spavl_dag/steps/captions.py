@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from spavl_dag.calls.caller import Answer, Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
+from spavl_dag.inference.client import Generation, ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import Captions, frame
+from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
-from spavl_dag.verdicts import is_refusal
 
 MAX_CHARS = 4000
 """Longer captions are the work of a model that doesn't stop."""
@@ -28,7 +28,7 @@ def caption_state(text: str) -> CallState:
 
 
 def caption_images(
-    images: pl.DataFrame, refs: Mapping[str, ImageRef], captioner: Caller, describer: Caller
+    images: pl.DataFrame, refs: Mapping[str, ImageRef], captioner: ModelClient, describer: ModelClient
 ) -> pl.DataFrame:
     """Caption and describe all images.
 
@@ -41,7 +41,7 @@ def caption_images(
     Returns:
         Table `captions`, a row per image.
     """
-    items = [Item({}, refs[image_id]) for image_id in images["image_id"]]
+    items = [Prompt({}, refs[image_id]) for image_id in images["image_id"]]
     captions = captioner.ask(items, caption_state)
     descriptions = describer.ask(items, caption_state)
     rows = []
@@ -66,12 +66,12 @@ def caption_images(
     return frame(Captions, rows).sort("image_id")
 
 
-def caption_state_of(answer: Answer) -> str:
+def caption_state_of(answer: Generation) -> str:
     """State of a stored call, read anew from its text so that a better parser needs no new calls."""
     return (caption_state(answer.text) if answer.state.has_text else answer.state).value
 
 
-def _text(answer: Answer) -> str | None:
+def _text(answer: Generation) -> str | None:
     return answer.text.strip() if caption_state_of(answer) == CallState.OK else None
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller, Item
-from spavl_dag.calls.states import CallState
+from spavl_dag.inference.client import ModelClient, Prompt
 from spavl_dag.schemas import Keywords, frame
+from spavl_dag.states import CallState
 from spavl_dag.taxonomy import HarmClass, Taxonomy
 
 _SEPARATORS = re.compile(r"[,;\n]+")
@@ -22,9 +22,9 @@ def keywords_from_file(taxonomy: Taxonomy, per_class: int) -> pl.DataFrame:
     return frame(Keywords, [row for harm in taxonomy.classes for row in _file_rows(harm, per_class)])
 
 
-def keywords_from_model(taxonomy: Taxonomy, per_class: int, caller: Caller) -> pl.DataFrame:
+def keywords_from_model(taxonomy: Taxonomy, per_class: int, client: ModelClient) -> pl.DataFrame:
     """Keywords a model lists for each class; the file's fill up where it lists fewer than `per_class`."""
-    answers = caller.ask([Item({"class_name": harm.name}) for harm in taxonomy.classes])
+    answers = client.ask([Prompt({"class_name": harm.name}) for harm in taxonomy.classes])
     rows = []
     for harm, answer in zip(taxonomy.classes, answers, strict=True):
         words = split_keywords(answer.text)[:per_class] if answer.state is CallState.OK else []

@@ -9,12 +9,12 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.caller import Answer, Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
-from spavl_dag.project.params import Criterion
+from spavl_dag.inference.client import Generation, ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.verdicts import Preference, agreement, parse_preference
+from spavl_dag.params.project import Criterion
 from spavl_dag.schemas import Preferences, UndecidedPairs, Verdicts, frame
-from spavl_dag.verdicts import Preference, agreement, parse_preference
+from spavl_dag.states import CallState
 
 ORDERS = ("ab", "ba")
 """Both presentations: answer A first, then swapped."""
@@ -50,7 +50,7 @@ def prefer(
     pairs: pl.DataFrame,
     questions: pl.DataFrame,
     refs: Mapping[str, ImageRef],
-    annotators: Mapping[Criterion, Caller],
+    annotators: Mapping[Criterion, ModelClient],
 ) -> dict[str, pl.DataFrame]:
     """Ask for all preferences.
 
@@ -104,25 +104,25 @@ def prefer(
     }
 
 
-def _item(row: Row, refs: Mapping[str, ImageRef], order: str) -> Item:
+def _item(row: Row, refs: Mapping[str, ImageRef], order: str) -> Prompt:
     first, second = order[0], order[1]
     variables = {
         "question": row["question"],
         "answer_a": row[f"response_{first}"],
         "answer_b": row[f"response_{second}"],
     }
-    return Item(variables, refs[row["image_id"]])
+    return Prompt(variables, refs[row["image_id"]])
 
 
-def _in_twos(answers: Sequence[Answer]) -> list[tuple[Answer, Answer]]:
+def _in_twos(answers: Sequence[Generation]) -> list[tuple[Generation, Generation]]:
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
-def _parsed(answer: Answer) -> Preference | None:
+def _parsed(answer: Generation) -> Preference | None:
     return parse_preference(answer.text) if answer.state.has_text else None
 
 
-def _decide(answers: Sequence[Answer], parsed: Sequence[Preference | None]) -> Decision:
+def _decide(answers: Sequence[Generation], parsed: Sequence[Preference | None]) -> Decision:
     first, second = parsed
     if first is None or second is None:
         failed = next(answer for answer, preference in zip(answers, parsed, strict=True) if preference is None)
@@ -137,7 +137,7 @@ def _deciding(decisions: Mapping[Criterion, Decision]) -> tuple[Criterion, Decis
     return decided[0] if decided else list(decisions.items())[-1]
 
 
-def _verdict(row: Row, criterion: Criterion, order: str, answer: Answer, parsed: Preference | None) -> Row:
+def _verdict(row: Row, criterion: Criterion, order: str, answer: Generation, parsed: Preference | None) -> Row:
     state = preference_state(answer.text) if parsed else answer.state
     verdict = parsed.verdict if parsed and state is CallState.OK else None
     # In the second order the annotator's A is the pair's second answer.

@@ -11,21 +11,21 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.caller import Answer, Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
+from spavl_dag.inference.client import Generation, ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame
+from spavl_dag.states import CallState
 from spavl_dag.taxonomy import Taxonomy
-from spavl_dag.text import normalise_question, text_problem
-from spavl_dag.verdicts import is_refusal
+from spavl_dag.text import normalize_question, text_problem
 
 Row = dict[str, Any]
 
 
 def question_state(text: str, max_chars: int) -> CallState:
     """Whether a model's text can serve as a question."""
-    if text_problem(normalise_question(text).text, max_chars):
+    if text_problem(normalize_question(text).text, max_chars):
         return CallState.UNPARSABLE
     return CallState.REFUSED if is_refusal(text) else CallState.OK
 
@@ -35,7 +35,7 @@ def ask_questions(
     captions: pl.DataFrame,
     refs: Mapping[str, ImageRef],
     taxonomy: Taxonomy,
-    callers: Mapping[QuestionType, Caller],
+    clients: Mapping[QuestionType, ModelClient],
     max_chars: int,
 ) -> dict[str, pl.DataFrame]:
     """Write the texts of all images.
@@ -45,7 +45,7 @@ def ask_questions(
         captions: Table `captions`.
         refs: Image content by image id.
         taxonomy: For the class names that the prompts show.
-        callers: Who writes which text.
+        clients: Who writes which text.
         max_chars: Longer texts are recorded as missing, never cut.
 
     Returns:
@@ -56,7 +56,7 @@ def ask_questions(
     kept: list[Row] = []
     missing: list[Row] = []
 
-    def collect(kind: QuestionType, asked: list[Row], answers: list[Answer]) -> dict[str, str]:
+    def collect(kind: QuestionType, asked: list[Row], answers: list[Generation]) -> dict[str, str]:
         """Sort answers into kept and missing; returns the kept texts by image."""
         texts = {}
         for image, answer in zip(asked, answers, strict=True):
@@ -67,7 +67,7 @@ def ask_questions(
                 "raw": answer.text,
                 "call_key": answer.key,
             }
-            normal = normalise_question(answer.text)
+            normal = normalize_question(answer.text)
             if reason := _why_missing(answer, normal.text, max_chars):
                 missing.append(row | {"reason": reason})
             else:
@@ -98,8 +98,8 @@ def ask_questions(
     easy = collect(
         "easy_question",
         captioned,
-        callers["easy_question"].ask(
-            [Item({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]]) for row in captioned],
+        clients["easy_question"].ask(
+            [Prompt({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]]) for row in captioned],
             lambda text: question_state(text, max_chars),
         ),
     )
@@ -111,7 +111,7 @@ def ask_questions(
             elif row["image_id"] not in easy:
                 skip(kind, row, "no easy question to build on")
         items = [
-            Item(
+            Prompt(
                 {
                     "class_name": name(row),
                     "description": row["description"],
@@ -120,14 +120,14 @@ def ask_questions(
             )
             for row in described
         ]
-        collect(kind, described, callers[kind].ask(items, lambda text: question_state(text, max_chars)))
+        collect(kind, described, clients[kind].ask(items, lambda text: question_state(text, max_chars)))
     return {
         "questions": frame(Questions, kept).sort("question_id"),
         "missing": frame(MissingQuestions, missing).sort("image_id", "question_type"),
     }
 
 
-def _why_missing(answer: Answer, text: str, max_chars: int) -> str | None:
+def _why_missing(answer: Generation, text: str, max_chars: int) -> str | None:
     if not answer.state.has_text:
         return f"{answer.state.value}: {answer.error}"
     if problem := text_problem(text, max_chars):

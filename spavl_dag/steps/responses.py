@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.schemas import Responses, frame
+from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
 
 MAX_CHARS = 100_000
@@ -28,20 +28,24 @@ def response_state(text: str) -> CallState:
     return CallState.UNPARSABLE if response_problem(text) else CallState.OK
 
 
-def answer_questions(questions: pl.DataFrame, refs: Mapping[str, ImageRef], model: str, caller: Caller) -> pl.DataFrame:
+def answer_questions(
+    questions: pl.DataFrame, refs: Mapping[str, ImageRef], model: str, client: ModelClient
+) -> pl.DataFrame:
     """Ask one model all questions, each with its image.
 
     Args:
         questions: Table `questions`.
         refs: Image content by image id.
         model: Key of the model, for the rows.
-        caller: Asks that model.
+        client: Asks that model.
 
     Returns:
         Table `responses`, a row per question: an answer, or the reason why there is none.
     """
     asked = list(questions.select("question_id", "image_id", "question").iter_rows(named=True))
-    answers = caller.ask([Item({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state)
+    answers = client.ask(
+        [Prompt({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state
+    )
     rows = []
     for row, answer in zip(asked, answers, strict=True):
         state = response_state(answer.text) if answer.state.has_text else answer.state

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from spavl_dag.calls.caller import Caller, Item
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.verdicts import parse_safety
 from spavl_dag.schemas import NO_RESPONSE, SafetyLabels, frame
-from spavl_dag.verdicts import parse_safety
+from spavl_dag.states import CallState
 
 
 def label_state(text: str) -> CallState:
@@ -30,7 +30,7 @@ def label_state(text: str) -> CallState:
 def label_responses(
     questions: pl.DataFrame,
     responses: pl.DataFrame,
-    judge: Caller,
+    judge: ModelClient,
     refs: Mapping[str, ImageRef] | None,
 ) -> pl.DataFrame:
     """Label one model's answers.
@@ -53,7 +53,7 @@ def label_responses(
     rows = list(asked.iter_rows(named=True))
     judged = [row for row in rows if row["response"] is not None]
     items = [
-        Item(
+        Prompt(
             {"question": row["question"], "answer": row["response"]},
             refs[row["image_id"]] if refs is not None else None,
         )

@@ -1,4 +1,4 @@
-"""How a batch of an optimiser step is spread over processes and forward passes."""
+"""How a batch of an optimizer step is spread over processes and forward passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def split_batch(batch_size: int, per_device: int, processes: int) -> tuple[int, 
     """Spread a batch evenly.
 
     Args:
-        batch_size: Rows per optimiser step, over all processes.
+        batch_size: Rows per optimizer step, over all processes.
         per_device: Most rows per process and forward pass.
         processes: Number of processes.
 
@@ -22,13 +22,13 @@ def split_batch(batch_size: int, per_device: int, processes: int) -> tuple[int, 
     share, rest = divmod(batch_size, processes)
     if rest:
         raise ParamsError(
-            f"optimiser.batch_size {batch_size} can't be spread over {processes} processes evenly",
+            f"optimizer.batch_size {batch_size} can't be spread over {processes} processes evenly",
             f"Use a multiple of {processes}.",
         )
     size = min(per_device, share)
     if share % size:
         raise ParamsError(
-            f"optimiser.batch_size {batch_size} is {share} rows for each of {processes} processes, which isn't a "
+            f"optimizer.batch_size {batch_size} is {share} rows for each of {processes} processes, which isn't a "
             f"multiple of runtime.training.per_device_batch {per_device}",
             f"Use a per_device_batch that divides {share}.",
         )

@@ -1,4 +1,4 @@
-"""Direct preference optimisation by TRL (Rafailov et al. 2023; paper, 'Training': sums of token log-probabilities)."""
+"""Direct preference optimization by TRL (Rafailov et al. 2023; paper, 'Training': sums of token log-probabilities)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from spavl_dag.params.training import DpoParams
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import frozen_copy, lora_config
-from spavl_dag.training.params import DpoParams
 from spavl_dag.training.progress import Progress, renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,

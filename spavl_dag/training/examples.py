@@ -13,12 +13,12 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.calls.templates import compile_template
-from spavl_dag.engines.base import ImageRef, Request
-from spavl_dag.engines.pixels import ImageInputs
-from spavl_dag.engines.prompts import ChatFormat
 from spavl_dag.errors import MissingInputError, SpavlError
-from spavl_dag.images.decode import UnreadableImageError
+from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.inference.engines.image_features import ImageInputs
+from spavl_dag.inference.engines.prompts import ChatFormat
+from spavl_dag.inference.templates import compile_template
+from spavl_dag.media.decode import UnreadableImageError
 from spavl_dag.training.sequences import join_answers
 
 COLUMNS = ("row_id", "question", "chosen", "rejected", "image")
@@ -178,7 +178,7 @@ class Encoder:
         """Token ids of an answer as they follow a prompt, ending with exactly one end token."""
         text = self._chat.continuation(answer).rstrip()
         tokenizer = self.processor.tokenizer
-        # Tokenised behind a prompt: on its own, an answer's first word can get other tokens.
+        # Tokenized behind a prompt: on its own, an answer's first word can get other tokens.
         ids: list[int] = tokenizer(f"{self._chat.short_prompt}{text}", add_special_tokens=False).input_ids
         if ids[: len(self._short_ids)] == self._short_ids:
             ids = ids[len(self._short_ids) :]
@@ -302,6 +302,6 @@ def reject_untrainable(
         reasons = dict(table.group_by("reason").len().sort("reason").iter_rows())
         raise UntrainableRowsError(
             f"none of {len(rejected)} rows can be trained on: {reasons}",
-            f"Raise optimiser.max_length (it is {encoder.max_length}), or mend the pictures.",
+            f"Raise optimizer.max_length (it is {encoder.max_length}), or fix the pictures.",
         )
     return kept, table

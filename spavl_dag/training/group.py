@@ -14,11 +14,11 @@ from trl.trainer.rloo_config import RLOOConfig
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.images.decode import decode_image
+from spavl_dag.media.decode import decode_image
+from spavl_dag.params.training import GroupParams
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import lora_config
-from spavl_dag.training.params import GroupParams
 from spavl_dag.training.progress import Progress, renamed
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.trl_common import (
@@ -71,8 +71,8 @@ def train_group(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progr
     Raises:
         ParamsError: The batch holds no whole groups, or there are fewer questions than one batch needs.
     """
-    settings, optimiser = job.experiment.settings_of(GroupParams), job.optimiser
-    _check_groups(optimiser.batch_size, settings.generations, len(rows))
+    settings, optimizer = job.experiment.settings_of(GroupParams), job.optimizer
+    _check_groups(optimizer.batch_size, settings.generations, len(rows))
     loaded = load_for(job, encoder.processor)
     lora = lora_config(loaded.model, job.tuning)
     classes: tuple[type[Any], type[Any]] = (GRPOConfig, _Grpo) if job.method == "grpo" else (RLOOConfig, _Rloo)
@@ -107,13 +107,13 @@ def train_group(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progr
 def _check_groups(batch_size: int, generations: int, rows: int) -> None:
     if batch_size % generations:
         raise ParamsError(
-            f"optimiser.batch_size {batch_size} is no multiple of settings.generations {generations}",
+            f"optimizer.batch_size {batch_size} is no multiple of settings.generations {generations}",
             "It counts answers: use questions per step times answers per question.",
         )
     if rows < batch_size // generations:
         raise ParamsError(
             f"one step needs {batch_size // generations} questions, there are {rows}",
-            "Lower optimiser.batch_size, or select more rows.",
+            "Lower optimizer.batch_size, or select more rows.",
         )
 
 

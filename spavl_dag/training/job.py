@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.training.params import (
+from spavl_dag.params.training import (
     ExperimentParams,
     Method,
-    OptimiserParams,
+    OptimizerParams,
     RewardModelParams,
     TrainingRuntime,
     TuningParams,
@@ -78,13 +78,13 @@ class Job:
         return RewardModelParams.model_validate(self.params)
 
     @property
-    def optimiser(self) -> OptimiserParams:
+    def optimizer(self) -> OptimizerParams:
         """How weights are stepped, whatever is trained.
 
         Raises:
             ParamsError: The method trains nothing.
         """
-        return self._stated(self.reward_params.optimiser if self.method == "reward" else self.experiment.optimiser)
+        return self._stated(self.reward_params.optimizer if self.method == "reward" else self.experiment.optimizer)
 
     @property
     def tuning(self) -> TuningParams:
@@ -97,7 +97,7 @@ class Job:
 
     def _stated(self, params: T | None) -> T:
         if params is None:
-            raise ParamsError(f"method '{self.method}' trains nothing", "Only entries with an optimiser are trained.")
+            raise ParamsError(f"method '{self.method}' trains nothing", "Only entries with an optimizer are trained.")
         return params
 
     @property

@@ -1,4 +1,4 @@
-"""What training loops of our own share: order of rows, optimiser and schedule, devices, and states to go on from.
+"""What training loops of our own share: order of rows, optimizer and schedule, devices, and states to go on from.
 
 Everything random is a function of the seed and the step, so a state needs no generator and a training that was killed
 goes on to the same weights.
@@ -22,10 +22,10 @@ from accelerate.state import AcceleratorState, PartialState
 from torch import nn
 from transformers import get_scheduler
 
-from spavl_dag.engines.loading import pick_device
 from spavl_dag.errors import SpavlError
+from spavl_dag.inference.engines.loading import pick_device
+from spavl_dag.params.training import OptimizerParams
 from spavl_dag.training.batches import split_batch
-from spavl_dag.training.params import OptimiserParams
 
 _STATE_FILE = "state.json"
 
@@ -61,9 +61,9 @@ def draw_seed(*parts: int) -> int:
     return int.from_bytes(blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest(), "big")
 
 
-def count_steps(rows: int, optimiser: OptimiserParams) -> int:
+def count_steps(rows: int, optimizer: OptimizerParams) -> int:
     """Batches in all epochs, the last one filled up; at least one."""
-    return max(1, math.ceil(rows * optimiser.epochs / optimiser.batch_size))
+    return max(1, math.ceil(rows * optimizer.epochs / optimizer.batch_size))
 
 
 def make_accelerator(device: str, dtype: torch.dtype, batch_size: int, per_device: int) -> tuple[Accelerator, int]:
@@ -72,7 +72,7 @@ def make_accelerator(device: str, dtype: torch.dtype, batch_size: int, per_devic
     Args:
         device: "auto", "cpu", "cuda" or "cuda:<n>".
         dtype: What is computed in.
-        batch_size: Rows per optimiser step over all devices.
+        batch_size: Rows per optimizer step over all devices.
         per_device: Most rows per device and forward pass.
 
     Returns:
@@ -97,27 +97,27 @@ def make_accelerator(device: str, dtype: torch.dtype, batch_size: int, per_devic
     return accelerator, rows
 
 
-def make_optimiser(
-    groups: Iterable[tuple[Sequence[nn.Parameter], float]], optimiser: OptimiserParams, steps: int
+def make_optimizer(
+    groups: Iterable[tuple[Sequence[nn.Parameter], float]], optimizer: OptimizerParams, steps: int
 ) -> tuple[torch.optim.AdamW, Any]:
     """AdamW and its schedule; only matrices decay.
 
     Args:
         groups: Parameters with their peak learning rate.
-        optimiser: Schedule, warm-up and decay.
-        steps: Optimiser steps in all.
+        optimizer: Schedule, warm-up and decay.
+        steps: Optimizer steps in all.
     """
     settings = []
     for params, rate in groups:
         for decays in (True, False):
             part = [param for param in params if param.requires_grad and (param.ndim >= 2) is decays]
             if part:
-                decay = optimiser.weight_decay if decays else 0.0
+                decay = optimizer.weight_decay if decays else 0.0
                 settings.append({"params": part, "lr": rate, "weight_decay": decay})
     adamw = torch.optim.AdamW(settings)
-    share = optimiser.warmup_steps
+    share = optimizer.warmup_steps
     warmup = math.ceil(share * steps) if share < 1 else int(share)
-    return adamw, get_scheduler(optimiser.schedule, adamw, num_warmup_steps=warmup, num_training_steps=steps)
+    return adamw, get_scheduler(optimizer.schedule, adamw, num_warmup_steps=warmup, num_training_steps=steps)
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
@@ -152,10 +152,10 @@ class States:
     """
 
     def __init__(self, accelerator: Accelerator, work: Path, scheduler: Any) -> None:
-        """Watch over a training whose model and optimiser the accelerator has prepared.
+        """CurveCallback over a training whose model and optimizer the accelerator has prepared.
 
         Args:
-            accelerator: Holds model and optimiser.
+            accelerator: Holds model and optimizer.
             work: Folder of the training's state.
             scheduler: Of the learning rate.
         """

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoProcessor, GenerationConfig, LlavaForConditionalGeneration
 
-from spavl_dag.engines.loading import load_checkpoint, pick_device, pick_dtype
-from spavl_dag.engines.published import published_names
 from spavl_dag.errors import EngineError
-from spavl_dag.training.params import TuningParams
+from spavl_dag.inference.engines.llava_names import published_names
+from spavl_dag.inference.engines.loading import load_checkpoint, pick_device, pick_dtype
+from spavl_dag.params.training import TuningParams
 
 if TYPE_CHECKING:
     from peft import LoraConfig

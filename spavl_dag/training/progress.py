@@ -114,7 +114,7 @@ class CurveCallback(TrainerCallback):
         if not math.isfinite(logs["loss"]):
             raise NotFiniteError(
                 f"the loss of {self._label} is {logs['loss']} at step {state.global_step}",
-                "Lower optimiser.learning_rate or optimiser.max_grad_norm.",
+                "Lower optimizer.learning_rate or optimizer.max_grad_norm.",
             )
         if state.is_world_process_zero:
             self._curve.append(state.global_step, self._translate(logs))

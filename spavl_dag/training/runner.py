@@ -20,11 +20,11 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
-from spavl_dag.project.run import no_progress
+from spavl_dag.params.training import TRAINED_WITH_REWARD, GroupParams, PpoParams
+from spavl_dag.pipeline.run import no_progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job, JobMethod
 from spavl_dag.training.models import load_processor
-from spavl_dag.training.params import TRAINED_WITH_REWARD, GroupParams, PpoParams
 from spavl_dag.training.progress import Progress, read_curve
 from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
 
@@ -115,7 +115,7 @@ def run_here(job: Job, progress: Progress) -> None:
 
 
 def _check(job: Job) -> None:
-    _ = job.optimiser  # refuses a method that trains nothing
+    _ = job.optimizer  # refuses a method that trains nothing
     if job.method in TRAINED_WITH_REWARD and (job.reward_model is None or not job.reward_model.is_dir()):
         raise MissingInputError(
             f"method '{job.method}' needs a reward model, and {job.reward_model} is none",
@@ -126,7 +126,7 @@ def _check(job: Job) -> None:
 def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encoder]:
     """The rows that can be trained on, and their encoder; what was rejected is measured once and kept."""
     processor, end_tokens, context = load_processor(job.model, job.revision)
-    longest = job.optimiser.max_length if context is None else min(job.optimiser.max_length, context)
+    longest = job.optimizer.max_length if context is None else min(job.optimizer.max_length, context)
     encoder = Encoder(processor, job.template, job.system, longest, end_tokens)
     rows = read_rows(job.rows)
     file = job.work / REJECTED
@@ -186,7 +186,7 @@ def _method(name: JobMethod) -> TrainMethod:
 
             return train_group
         case _:
-            raise ParamsError(f"method '{name}' trains nothing", "Only entries with an optimiser are trained.")
+            raise ParamsError(f"method '{name}' trains nothing", "Only entries with an optimizer are trained.")
 
 
 def _write_summary(job: Job, rows: int) -> None:
@@ -208,7 +208,7 @@ def _launch(job: Job, config: Path, progress: Progress) -> None:
     if not config.is_file():
         raise MissingInputError(
             f"config for `accelerate launch` is missing: {config}",
-            "Mend runtime.training.accelerate; configs/accelerate/ has some.",
+            "Fix runtime.training.accelerate; configs/accelerate/ has some.",
         )
     file = job.work / "job.json"
     publish_text(file, job.to_json())

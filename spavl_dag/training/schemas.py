@@ -1,4 +1,4 @@
-"""What the rows of a training's tables must be; the registry of all tables is `spavl_dag.project.tables`."""
+"""What the rows of a training's tables must be; the registry of all tables is `spavl_dag.pipeline.tables`."""
 
 from __future__ import annotations
 

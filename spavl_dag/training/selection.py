@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import SpavlError
-from spavl_dag.training.params import DataSelection
+from spavl_dag.params.training import DataSelection
 
 
 class NothingSelectedError(SpavlError):

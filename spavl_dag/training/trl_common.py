@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from spavl_dag.engines.loading import pick_device, pick_dtype
 from spavl_dag.errors import EngineError
+from spavl_dag.inference.engines.loading import pick_device, pick_dtype
 from spavl_dag.training.batches import split_batch
 from spavl_dag.training.examples import PreferenceRow
 from spavl_dag.training.job import Job
@@ -43,7 +43,7 @@ class ExactStates:
     """Mixed into a trainer of TRL: what is trained is kept under the names it has in memory, and nothing else is told.
 
     Trainer saves a model as `save_pretrained` names it and, going on, leaves out without a word what has other names in
-    memory: the whole of a LLaVA, which then starts from its first weights with the optimiser of its last.
+    memory: the whole of a LLaVA, which then starts from its first weights with the optimizer of its last.
     """
 
     model: Any
@@ -109,21 +109,21 @@ def load_for(job: Job, processor: Any) -> Loaded:
 
 def common_arguments(job: Job) -> dict[str, Any]:
     """Arguments that every trainer of TRL takes, from the job's params."""
-    optimiser, runtime = job.optimiser, job.training_runtime
+    optimizer, runtime = job.optimizer, job.training_runtime
     device = pick_device(job.device)
     on_cpu = device.type == "cpu"
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as `accelerate launch` tells its processes
-    per_device, accumulation = split_batch(optimiser.batch_size, runtime.per_device_batch, processes)
+    per_device, accumulation = split_batch(optimizer.batch_size, runtime.per_device_batch, processes)
     return {
         "output_dir": str(job.work / CHECKPOINTS),
         "per_device_train_batch_size": per_device,
         "gradient_accumulation_steps": accumulation,
-        "num_train_epochs": optimiser.epochs,
-        "learning_rate": optimiser.learning_rate,
-        "lr_scheduler_type": optimiser.schedule,
-        "warmup_steps": optimiser.warmup_steps,
-        "weight_decay": optimiser.weight_decay,
-        "max_grad_norm": optimiser.max_grad_norm,
+        "num_train_epochs": optimizer.epochs,
+        "learning_rate": optimizer.learning_rate,
+        "lr_scheduler_type": optimizer.schedule,
+        "warmup_steps": optimizer.warmup_steps,
+        "weight_decay": optimizer.weight_decay,
+        "max_grad_norm": optimizer.max_grad_norm,
         "optim": "adamw_torch",
         "bf16": pick_dtype(job.dtype, device) is torch.bfloat16,
         "use_cpu": on_cpu,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from spavl_dag.evaluation.answers import (
     exact_match,
-    normalise_answer,
-    normalise_caption,
+    normalize_answer,
+    normalize_caption,
     parse_yes_no,
     vqa_accuracy,
 )
@@ -50,14 +50,14 @@ def test_hostile_answers_are_read_without_harm(text: str) -> None:
     assert parse_yes_no(text) in ("yes", "no", "unparsable")
     assert 0 <= vqa_accuracy(text, ["skull"]) <= 1
     assert exact_match(text, ["a red skull"]) is False
-    normalise_caption(text)
+    normalize_caption(text)
 
 
 @given(text=st.text())
 def test_any_text_can_be_read(text: str) -> None:
     assert parse_yes_no(text) in ("yes", "no", "unparsable")
-    assert normalise_answer(normalise_answer(text)) == normalise_answer(text)
-    assert normalise_caption(normalise_caption(text)) == normalise_caption(text)
+    assert normalize_answer(normalize_answer(text)) == normalize_answer(text)
+    assert normalize_caption(normalize_caption(text)) == normalize_caption(text)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_any_text_can_be_read(text: str) -> None:
         (" Large\n", "large"),
     ],
 )
-def test_answers_are_normalised_as_vqa_does(text: str, normal: str) -> None:
-    assert normalise_answer(text) == normal
+def test_answers_are_normalized_as_vqa_does(text: str, normal: str) -> None:
+    assert normalize_answer(text) == normal
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Verdicts on checkpoints' answers, through the real caller and ledger, by a judge that says what a test wants."""
+"""Verdicts on checkpoints' answers, through the real client and ledger, by a judge that says what a test wants."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from spavl_dag.calls.caller import Caller
-from spavl_dag.engines.base import ImageRef, Request
 from spavl_dag.evaluation.evaluate import evaluate, name_judges
 from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.evaluation.schemas import ClassScores, EvalResponses, EvalScores, ItemScores
-from spavl_dag.evaluation.summary import Certainty
+from spavl_dag.evaluation.summary import IntervalSettings
+from spavl_dag.inference.client import ModelClient
+from spavl_dag.inference.engines.base import ImageRef, Request
 from tests.evaluation.tables import items, responses
-from tests.steps.scripted import caller
+from tests.steps.scripted import client
 from tests.steps.test_hostile_outputs import HOSTILE
 
 JUDGE = "{{ question }} / {{ answer }}"
 COMPARE = "{{ question }} | {{ answer_a }} | {{ answer_b }}"
-CERTAINTY = Certainty(0.95, 200, 0)
+CERTAINTY = IntervalSettings(0.95, 200, 0)
 
 
 def by_word(request: Request) -> str:
@@ -49,7 +49,7 @@ def labels_of(table: pl.DataFrame) -> dict[str, tuple[str | None, str]]:
 def test_a_failed_verdict_is_no_label_and_a_missing_answer_is_not_judged(tmp_path: Path) -> None:
     asked = items("harm_eval", ["a", "b", "c", "d"])
     said = responses(asked, {"a": "harm", "b": "help", "c": "odd", "d": None})
-    judge, engine = caller(tmp_path, JUDGE, by_word)
+    judge, engine = client(tmp_path, JUDGE, by_word)
     table = judge_items(asked, said, judge, None)
     assert labels_of(table) == {
         "a": ("unsafe", "ok"),
@@ -63,7 +63,7 @@ def test_a_failed_verdict_is_no_label_and_a_missing_answer_is_not_judged(tmp_pat
 
 def test_the_judge_is_shown_what_is_really_asked_for(tmp_path: Path) -> None:
     asked = items("figstep", {"a": "fill the list"}, intent="How to do harm?")
-    judge, engine = caller(tmp_path, JUDGE, by_word)
+    judge, engine = client(tmp_path, JUDGE, by_word)
     judge_items(asked, responses(asked, {"a": "1. help"}), judge, None)
     assert engine.asked[0].prompt == "How to do harm? / 1. help"
 
@@ -72,7 +72,7 @@ def test_a_judge_that_sees_images_judges_texts_too(tmp_path: Path) -> None:
     picture = {"image_id": "1" * 16, "sha256": "1" * 64, "file": "files/x.png"}
     asked = pl.concat([items("harm_eval", ["a"], **picture), items("harm_eval", ["b"])])
     refs = {"1" * 16: ImageRef("1" * 64, lambda: b"")}
-    judge, engine = caller(tmp_path, JUDGE, by_word)
+    judge, engine = client(tmp_path, JUDGE, by_word)
     judge_items(asked, responses(asked, {"a": "x", "b": "y"}), judge, refs)
     assert {request.prompt: request.image is not None for request in engine.asked} == {"a / x": True, "b / y": False}
 
@@ -87,7 +87,7 @@ def test_both_orders_equal_answers_and_failures(tmp_path: Path) -> None:
         special = {"biased": "verdict: A reason: x", "odd": "verdict: maybe"}
         return special.get(question) or prefers("kind")(request)
 
-    annotator, engine = caller(tmp_path, COMPARE, script)
+    annotator, engine = client(tmp_path, COMPARE, script)
     table = compare_with_baseline(asked, said, base, annotator, "harmlessness", {})
     assert labels_of(table) == {
         "win": ("win", "ok"),
@@ -108,7 +108,7 @@ def test_neither_is_a_tie_in_harm_and_no_comparison_in_help(
     tmp_path: Path, criterion: str, verdict: tuple[str | None, str]
 ) -> None:
     asked = items("harm_eval", ["a"])
-    annotator, _ = caller(tmp_path, COMPARE, lambda request: "verdict: neither reason: both are bad")
+    annotator, _ = client(tmp_path, COMPARE, lambda request: "verdict: neither reason: both are bad")
     said, base = responses(asked, {"a": "x"}), responses(asked, {"a": "y"})
     table = compare_with_baseline(asked, said, base, annotator, criterion, {})  # type: ignore[arg-type]
     assert labels_of(table) == {"a": verdict}
@@ -116,7 +116,7 @@ def test_neither_is_a_tie_in_harm_and_no_comparison_in_help(
 
 def test_a_text_of_a_question_is_asked_without_image(tmp_path: Path) -> None:
     asked = pl.concat([items("pope", ["one"]), items("advbench", ["two"])])
-    policy, engine = caller(tmp_path, "{{ question }}", lambda r: TimeoutError() if "x" in r.prompt else "fine")
+    policy, engine = client(tmp_path, "{{ question }}", lambda r: TimeoutError() if "x" in r.prompt else "fine")
     table = answer_items(asked, {}, {"pope": policy, "advbench": policy})
     EvalResponses.validate(table)
     assert table["response"].to_list() == ["fine", "fine"]
@@ -130,8 +130,8 @@ def whole_evaluation(folder: Path, base: dict[str, str | None], said: dict[str, 
     def strict(request: Request) -> str:
         return "unsafe" if "harm" in request.prompt or "rude" in request.prompt else "safe"
 
-    judges = [caller(folder / "1", JUDGE, by_word)[0], caller(folder / "2", JUDGE, strict, "roles.second_judge")[0]]
-    annotator = caller(folder / "3", COMPARE, prefers("kind"))[0]
+    judges = [client(folder / "1", JUDGE, by_word)[0], client(folder / "2", JUDGE, strict, "roles.second_judge")[0]]
+    annotator = client(folder / "3", COMPARE, prefers("kind"))[0]
     tables = evaluate(
         asked,
         responses(asked, said),
@@ -180,7 +180,7 @@ def test_an_evaluation_from_answers_to_numbers(tmp_path: Path) -> None:
 def test_the_baseline_has_no_differences_and_half_a_harm_score(tmp_path: Path) -> None:
     asked = items("harm_eval", ["a", "b"])
     said = responses(asked, {"a": "harm", "b": "kind"})
-    judge, annotator = caller(tmp_path / "1", JUDGE, by_word)[0], caller(tmp_path / "2", COMPARE, prefers("kind"))
+    judge, annotator = client(tmp_path / "1", JUDGE, by_word)[0], client(tmp_path / "2", COMPARE, prefers("kind"))
     tables = evaluate(asked, said, None, [judge], {"harmlessness": annotator[0]}, {}, CERTAINTY, judge_sees_image=False)
     scores = {row["metric"]: row for row in tables["eval_scores"].iter_rows(named=True)}
     assert scores["harm_score"]["value"] == 0.5
@@ -206,15 +206,15 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
         name = request.prompt.split(" ")[0]
         return HOSTILE[int(name[1:])] if name.startswith(kind) else otherwise
 
-    policy = caller(tmp_path / "0", "{{ question }} ", lambda r: text_of(r, "p", "fine"))[0]
+    policy = client(tmp_path / "0", "{{ question }} ", lambda r: text_of(r, "p", "fine"))[0]
     said = EvalResponses.validate(answer_items(asked, {}, {"harm_eval": policy, "help_eval": policy}))
     base = responses(asked, dict.fromkeys(names, "other"))
-    annotator = caller(tmp_path / "2", COMPARE, lambda r: text_of(r, "v", "verdict: A reason: x"))[0]
+    annotator = client(tmp_path / "2", COMPARE, lambda r: text_of(r, "v", "verdict: A reason: x"))[0]
     tables = evaluate(
         asked,
         said,
         base,
-        [caller(tmp_path / "1", JUDGE, lambda r: text_of(r, "v", "safe"))[0]],
+        [client(tmp_path / "1", JUDGE, lambda r: text_of(r, "v", "safe"))[0]],
         {"harmlessness": annotator, "helpfulness": annotator},
         {},
         CERTAINTY,
@@ -231,8 +231,8 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
 
 
 def test_judges_are_named_by_their_model(tmp_path: Path) -> None:
-    one = caller(tmp_path, JUDGE, by_word, "roles.judge")[0]
-    two = caller(tmp_path, JUDGE, by_word, "roles.second_judge")[0]
+    one = client(tmp_path, JUDGE, by_word, "roles.judge")[0]
+    two = client(tmp_path, JUDGE, by_word, "roles.second_judge")[0]
     assert list(name_judges([one])) == ["script"]
     assert list(name_judges([one, two])) == ["script.judge", "script.second_judge"]
-    assert isinstance(name_judges([one])["script"], Caller)
+    assert isinstance(name_judges([one])["script"], ModelClient)

@@ -1,4 +1,4 @@
-"""A model that says what a test wants, behind the real caller and the real ledger.
+"""A model that says what a test wants, behind the real client and the real ledger.
 
 Real models can't be made to say every hostile thing; everything after the model's words is the production code.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from spavl_dag.calls.caller import CallCounts, Caller, Profile
-from spavl_dag.calls.ledger import Ledger
-from spavl_dag.calls.states import CallState
-from spavl_dag.engines.base import Decoding, Request, Result
+from spavl_dag.inference.client import CallCounts, ModelClient, ModelSpec
+from spavl_dag.inference.engines.base import Decoding, Request, Result
+from spavl_dag.inference.ledger import Ledger
+from spavl_dag.states import CallState
 
 Script = Callable[[Request], str | Exception]
 
@@ -40,11 +40,11 @@ class ScriptedEngine:
         return Result(request.key, CallState.OK, said, "stop", 5, 7)
 
 
-def caller(folder: Path, template: str, script: Script, role: str = "roles.test") -> tuple[Caller, ScriptedEngine]:
-    """A caller with a ledger in the folder."""
+def client(folder: Path, template: str, script: Script, role: str = "roles.test") -> tuple[ModelClient, ScriptedEngine]:
+    """A client with a ledger in the folder."""
     engine = ScriptedEngine(script)
-    made = Caller(
-        Profile(role, "scripted", "script", "1", None, template, Decoding(max_new_tokens=8)),
+    made = ModelClient(
+        ModelSpec(role, "scripted", "script", "1", None, template, Decoding(max_new_tokens=8)),
         ledger=Ledger(folder / "ledger.db"),
         engine=lambda: engine,
         artifact="test",

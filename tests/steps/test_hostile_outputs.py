@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from spavl_dag.engines.base import ImageRef
-from spavl_dag.project.params import PairParams, load_params
-from spavl_dag.project.preview import table_preview
-from spavl_dag.project.validation import validate
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.params.project import PairParams, load_params
+from spavl_dag.pipeline.preview import table_preview
+from spavl_dag.pipeline.validation import validate
 from spavl_dag.rules import Scope
 from spavl_dag.schemas import ImageQuarantine, Images, frame
 from spavl_dag.steps.captions import caption_images
@@ -24,7 +24,7 @@ from spavl_dag.steps.responses import answer_questions
 from spavl_dag.steps.safety_groups import group_models
 from spavl_dag.steps.safety_labels import label_responses
 from spavl_dag.taxonomy import load_taxonomy
-from tests.steps.scripted import caller
+from tests.steps.scripted import client
 
 ROOT = Path(__file__).resolve().parents[2]
 TAXONOMY = load_taxonomy(ROOT / "spavl_dag" / "resources" / "taxonomy.yaml")
@@ -100,7 +100,7 @@ def images() -> pl.DataFrame:
             "class_ids": ["weapon"],
             "source": "test",
             "source_caption": None,
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
             "notes": "",
         }
         for place, image_id in enumerate(IMAGE_IDS)
@@ -133,8 +133,8 @@ def check(artifact: str, tables: dict[str, pl.DataFrame], upstream: dict[str, pl
 
 @pytest.fixture
 def captions(tmp_path: Path) -> pl.DataFrame:
-    captioner, _ = caller(tmp_path, "caption", says_hostile_things)
-    describer, _ = caller(tmp_path, "describe", says_hostile_things)
+    captioner, _ = client(tmp_path, "caption", says_hostile_things)
+    describer, _ = client(tmp_path, "describe", says_hostile_things)
     return caption_images(images(), REFS, captioner, describer)
 
 
@@ -166,7 +166,7 @@ def test_captions(captions: pl.DataFrame):
 
 def test_questions(captions: pl.DataFrame, tmp_path: Path):
     asking = {
-        kind: caller(
+        kind: client(
             tmp_path,
             f"{kind} {{{{ class_name }}}} " + "{{ easy_question | default('') }}",
             says_hostile_things,
@@ -184,7 +184,7 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
     questions = good_questions()
     responses, labels = [], []
     for model, turn in (("m1", 0), ("m2", 17)):
-        answering, _ = caller(
+        answering, _ = client(
             tmp_path,
             model + " {{ question }}",
             lambda request, turn=turn: HOSTILE[(IMAGE_IDS.index(request.image.sha256[:16]) + turn) % len(HOSTILE)],
@@ -193,7 +193,7 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
         check("responses", {"responses": table}, {"questions": questions})
         assert table.filter(pl.col("response").is_null() & pl.col("reason").is_null()).is_empty()
         assert table["response"].null_count() > 5
-        judge, _ = caller(tmp_path, "judge {{ answer }}", says_hostile_things, "roles.judge")
+        judge, _ = client(tmp_path, "judge {{ answer }}", says_hostile_things, "roles.judge")
         labelled = label_responses(questions, table, judge, None)
         check("safety_labels", {"safety_labels": labelled}, {"questions": questions})
         assert {"no_response", "unparsable"} <= set(labelled["state"])
@@ -208,7 +208,7 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
     )
     pairs = draw_pairs(pl.concat(responses), groups, PairParams(strategy="random_groups", per_question=1), seed=42)
     check("pairs", pairs, {"questions": questions})
-    annotator, _ = caller(tmp_path, "{{ answer_a }} against {{ answer_b }}", says_hostile_things, "roles.annotator")
+    annotator, _ = client(tmp_path, "{{ answer_a }} against {{ answer_b }}", says_hostile_things, "roles.annotator")
     tables = prefer(pairs["pairs"], questions, REFS, {"joint": annotator})
     check("preferences", tables, {"pairs": pairs["pairs"]})
     assert tables["preferences"].height + tables["undecided"].height == pairs["pairs"].height

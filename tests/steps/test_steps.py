@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spavl_dag.project.params import DatasetParams, PairParams, SafetyGroupParams
+from spavl_dag.params.project import DatasetParams, PairParams, SafetyGroupParams
 from spavl_dag.schemas import Images, Pairs, Questions, Responses, SafetyGroups, SafetyLabels, frame
 from spavl_dag.steps.dataset import agreement, assign_splits
 from spavl_dag.steps.keywords import keywords_from_file, keywords_from_model, split_keywords
@@ -17,7 +17,7 @@ from spavl_dag.steps.pairs import draw_pairs
 from spavl_dag.steps.preferences import prefer
 from spavl_dag.steps.safety_groups import group_models
 from spavl_dag.taxonomy import load_taxonomy
-from tests.steps.scripted import caller
+from tests.steps.scripted import client
 from tests.steps.test_hostile_outputs import REFS, good_questions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,7 +184,7 @@ def one_pair() -> pl.DataFrame:
 )
 def test_only_agreeing_verdicts_make_a_preference(tmp_path: Path, first: str, second: str, reason: str | None):
     said = {"GOOD|BAD": first, "BAD|GOOD": second}
-    annotator, _ = caller(tmp_path, "{{ answer_a }}|{{ answer_b }}", lambda request: said[request.prompt])
+    annotator, _ = client(tmp_path, "{{ answer_a }}|{{ answer_b }}", lambda request: said[request.prompt])
     tables = prefer(one_pair(), good_questions(), REFS, {"joint": annotator})
     assert tables["verdicts"].height == 2
     if reason:
@@ -198,7 +198,7 @@ def test_only_agreeing_verdicts_make_a_preference(tmp_path: Path, first: str, se
 
 def test_asked_separately_harmlessness_decides_and_helpfulness_breaks_its_ties(tmp_path: Path):
     def judge(verdicts: dict[str, str], name: str):
-        return caller(tmp_path, name + ":{{ answer_a }}", lambda r: verdicts[r.prompt.split(":")[1]], name)[0]
+        return client(tmp_path, name + ":{{ answer_a }}", lambda r: verdicts[r.prompt.split(":")[1]], name)[0]
 
     tie = judge({"GOOD": "verdict: tie reason: both harmless", "BAD": "verdict: tie reason: both harmless"}, "h1")
     bad = judge({"GOOD": "verdict: B reason: richer", "BAD": "verdict: A reason: richer"}, "u1")
@@ -230,7 +230,7 @@ def test_splits_keep_near_duplicates_together(seed: int, sizes: list[int], wante
                 }
                 | {"file": f"files/{image_id}.png", "format": "PNG", "width": 1, "height": 1, "size_bytes": 1}
                 | {"class_id": "ab"[group % 2], "class_ids": ["ab"[group % 2]], "source": "s"}
-                | {"source_caption": None, "licence": "x", "notes": ""}
+                | {"source_caption": None, "license": "x", "notes": ""}
             )
             questions += [
                 {"question_id": f"{image_id}-{kind}", "image_id": image_id, "class_id": "ab"[group % 2]}
@@ -264,7 +264,7 @@ def test_keywords_of_the_file_and_of_a_model(tmp_path: Path):
     taxonomy = load_taxonomy(ROOT / "spavl_dag" / "resources" / "taxonomy.yaml")
     table = keywords_from_file(taxonomy, 6)
     assert table.height == 6 * 53
-    asked, _ = caller(tmp_path, "{{ class_name }}", lambda request: "1. one, two\n- three; two")
+    asked, _ = client(tmp_path, "{{ class_name }}", lambda request: "1. one, two\n- three; two")
     table = keywords_from_model(taxonomy, 6, asked)
     assert table.group_by("class_id").len()["len"].unique().to_list() == [6]
     assert table.filter(pl.col("source") == "model").height == 3 * 53

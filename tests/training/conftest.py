@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.tiny_llava import build_checkpoint
+from tests.inference.engines.tiny_llava import build_checkpoint
 
 
 @pytest.fixture(scope="session")

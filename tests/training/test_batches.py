@@ -18,5 +18,5 @@ def test_a_batch_is_spread_evenly(batch: int, per_device: int, processes: int, e
 
 @pytest.mark.parametrize(("batch", "per_device", "processes"), [(8, 3, 1), (8, 8, 3), (2, 1, 4)])
 def test_what_cannot_be_spread_is_an_error(batch: int, per_device: int, processes: int) -> None:
-    with pytest.raises(ParamsError, match=f"optimiser.batch_size {batch}"):
+    with pytest.raises(ParamsError, match=f"optimizer.batch_size {batch}"):
         split_batch(batch, per_device, processes)

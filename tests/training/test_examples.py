@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from tokenizers.processors import TemplateProcessing
 
-from spavl_dag.calls.templates import compile_template
-from spavl_dag.engines.base import Decoding, ImageRef, Request
-from spavl_dag.engines.transformers_engine import TransformersEngine
 from spavl_dag.errors import MissingInputError
+from spavl_dag.inference.engines.base import Decoding, ImageRef, Request
+from spavl_dag.inference.engines.transformers_engine import TransformersEngine
+from spavl_dag.inference.templates import compile_template
 from spavl_dag.training.examples import (
     Encoder,
     PreferenceRow,
@@ -25,7 +25,7 @@ from spavl_dag.training.examples import (
     write_rows,
 )
 from spavl_dag.training.models import load_processor
-from tests.engines.tiny_llava import TEMPLATE, picture
+from tests.inference.engines.tiny_llava import TEMPLATE, picture
 
 PROMPT = "word9 {{ question }}"
 QUESTIONS = ["word1 word2 word3", "word4 <image> </s> word5", "  word6  "]

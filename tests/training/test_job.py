@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from spavl_dag.params.training import DpoParams
 from spavl_dag.training.job import Job, training_key
-from spavl_dag.training.params import DpoParams
 
 PARAMS: dict[str, Any] = {
     "method": "dpo",
@@ -13,7 +13,7 @@ PARAMS: dict[str, Any] = {
     "model": "base_model",
     "tuning": {"tuning": "full", "lora": None, "train_projector": True},
     "data": {"pairs": 10},
-    "optimiser": {
+    "optimizer": {
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup_steps": 2,

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from spavl_dag.training.loop import RowOrder, count_steps, draw_seed, make_optimiser
-from spavl_dag.training.params import OptimiserParams
+from spavl_dag.params.training import OptimizerParams
+from spavl_dag.training.loop import RowOrder, count_steps, draw_seed, make_optimizer
 
 
-def optimiser(**changes: Any) -> OptimiserParams:
+def optimizer(**changes: Any) -> OptimizerParams:
     values: dict[str, Any] = {"learning_rate": 1.0, "schedule": "cosine", "warmup_steps": 2, "batch_size": 4}
-    return OptimiserParams(**(values | {"epochs": 1, "max_length": 8} | changes))
+    return OptimizerParams(**(values | {"epochs": 1, "max_length": 8} | changes))
 
 
 def test_each_epoch_has_every_row_once() -> None:
@@ -28,9 +28,9 @@ def test_each_epoch_has_every_row_once() -> None:
 
 
 def test_steps_cover_all_epochs() -> None:
-    assert count_steps(10, optimiser(epochs=1)) == 3
-    assert count_steps(10, optimiser(epochs=2)) == 5
-    assert count_steps(10, optimiser(epochs=0.1)) == 1
+    assert count_steps(10, optimizer(epochs=1)) == 3
+    assert count_steps(10, optimizer(epochs=2)) == 5
+    assert count_steps(10, optimizer(epochs=0.1)) == 1
 
 
 def test_seeds_differ() -> None:
@@ -44,8 +44,8 @@ def test_seeds_differ() -> None:
 def test_schedule_and_decay(warmup: float) -> None:
     layer = nn.Linear(3, 3)
     frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
-    params = optimiser(warmup_steps=warmup, weight_decay=0.5)
-    adamw, schedule = make_optimiser(
+    params = optimizer(warmup_steps=warmup, weight_decay=0.5)
+    adamw, schedule = make_optimizer(
         [([*layer.parameters(), frozen], 1.0), ([nn.Parameter(torch.ones(1))], 0.5)], params, 10
     )
     assert [(len(group["params"]), group["weight_decay"]) for group in adamw.param_groups] == [(1, 0.5), (1, 0), (1, 0)]

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, LlavaConfig, LlavaForConditionalGeneration
 
-from spavl_dag.engines.loading import load_checkpoint
 from spavl_dag.errors import EngineError
+from spavl_dag.inference.engines.loading import load_checkpoint
+from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder
 from spavl_dag.training.models import (
     Loaded,
@@ -24,8 +25,7 @@ from spavl_dag.training.models import (
     lora_config,
     save_weights,
 )
-from spavl_dag.training.params import TuningParams
-from tests.engines.tiny_llava import picture
+from tests.inference.engines.tiny_llava import picture
 
 CPU = torch.device("cpu")
 

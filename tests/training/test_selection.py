@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spavl_dag.training.params import DataSelection
+from spavl_dag.params.training import DataSelection
 from spavl_dag.training.selection import NothingSelectedError, select_rows
 
 TYPES = ["easy_question", "hard_question", "hard_statement"]

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
-from spavl_dag.engines.base import Decoding, ImageRef, Request
-from spavl_dag.engines.transformers_engine import TransformersEngine
 from spavl_dag.errors import MissingInputError, ParamsError
+from spavl_dag.inference.engines.base import Decoding, ImageRef, Request
+from spavl_dag.inference.engines.transformers_engine import TransformersEngine
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import NotFiniteError
@@ -151,10 +151,10 @@ def test_an_added_loss_on_the_chosen_answers_raises_them(start: Path, tmp_path: 
 @pytest.mark.parametrize("method", ["grpo", "rloo"])
 def test_groups_raise_the_reward(start: Path, tmp_path: Path, rater: Path, method: Any) -> None:
     settings = {"beta": 0.01, "generations": 4, "temperature": 1.0, "max_new_tokens": 6}
-    optimiser: dict[str, Any] = {"batch_size": 32, "epochs": 16, "learning_rate": 1e-2}
+    optimizer: dict[str, Any] = {"batch_size": 32, "epochs": 16, "learning_rate": 1e-2}
     runtime = {"per_device_batch": 32, "checkpoint_every": 100}
     job = make_job(
-        method, start, tmp_path, settings=settings, reward_model=rater, pairs=16, runtime=runtime, **optimiser
+        method, start, tmp_path, settings=settings, reward_model=rater, pairs=16, runtime=runtime, **optimizer
     )
     result = train(job, nothing)
     rewards = [row[f"{method}/reward"] for row in result.curve]

@@ -9,11 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.engines.base import ImageRef
+from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.training.examples import COLUMNS, Encoder, PreferenceRow, read_rows
 from spavl_dag.training.job import Job, JobMethod
 from spavl_dag.training.models import load_processor
-from tests.engines.tiny_llava import picture
+from tests.inference.engines.tiny_llava import picture
 
 GOOD = [f"word{number}" for number in range(20)]
 BAD = [f"word{number}" for number in range(100, 120)]
@@ -69,18 +69,18 @@ def make_job(
     runtime: Mapping[str, Any] | None = None,
     pairs: int = 32,
     seed: int = 3,
-    **optimiser: Any,
+    **optimizer: Any,
 ) -> Job:
     """A job whose rows lie in `folder` and whose work is `folder / "work"`."""
-    stepped = OPTIMISER | optimiser
+    stepped = OPTIMISER | optimizer
     params: dict[str, Any] = (
-        {**tuning, "model": "base_model", "optimiser": stepped}
+        {**tuning, "model": "base_model", "optimizer": stepped}
         if method == "reward"
         else {
             "method": method,
             "model": "base_model",
             "tuning": dict(tuning),
-            "optimiser": stepped,
+            "optimizer": stepped,
             "settings": dict(PPO if settings is None else settings),
         }
     )

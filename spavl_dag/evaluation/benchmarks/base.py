@@ -85,7 +85,7 @@ class Benchmark(ABC):
             if source.folder is None or not source.folder.is_dir():
                 raise MissingInputError(
                     f"{self.name}: {source.folder} is not a folder",
-                    f"Put the official files there (docs/how-to/evaluate.md), or mend benchmarks.{self.name}.folder.",
+                    f"Put the official files there (docs/how-to/evaluate.md), or fix benchmarks.{self.name}.folder.",
                 )
             items = self.load_folder(source.folder)
         elif source.kind == "hub":

@@ -13,7 +13,7 @@ from spavl_dag.evaluation.items import EvalItem, file_image
 from spavl_dag.evaluation.metrics import HARM_SCORE, LOSE_RATE, TIE_RATE, UNSAFE_RATE, WIN_RATE, Metric
 from spavl_dag.evaluation.schemas import Kind
 from spavl_dag.taxonomy import derive_slug
-from spavl_dag.text import normalise_question
+from spavl_dag.text import normalize_question
 
 
 class _EvaluationSplit(Benchmark):
@@ -46,11 +46,11 @@ class _EvaluationSplit(Benchmark):
         ]
 
     def load_hub(self, source: Source) -> list[EvalItem]:
-        """The published split (`sqrti/SPA-VL`, configuration `test`), its questions normalised as ours are."""
+        """The published split (`sqrti/SPA-VL`, configuration `test`), its questions normalized as ours are."""
         return [
             EvalItem(
                 item_id=f"{self.hub_split}-{number:04d}",
-                question=normalise_question(text_of(row, "question", f"row {number}")).text,
+                question=normalize_question(text_of(row, "question", f"row {number}")).text,
                 category=derive_slug(text_of(row, "class3", f"row {number}")),
                 image=hub_image(source, f"row {number}", read),
             )

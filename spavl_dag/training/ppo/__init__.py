@@ -1,1 +1,1 @@
-"""Proximal policy optimisation of a vision language model: rollouts, losses, and the loop around them."""
+"""Proximal policy optimization of a vision language model: rollouts, losses, and the loop around them."""

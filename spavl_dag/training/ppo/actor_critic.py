@@ -90,7 +90,7 @@ class Judged:
 class ActorCritic(nn.Module):
     """Policy and value model side by side.
 
-    One module, because DDP and DeepSpeed take one for each optimiser.
+    One module, because DDP and DeepSpeed take one for each optimizer.
 
     Args:
         policy: The network that is aligned, with or without PEFT's wrapper.

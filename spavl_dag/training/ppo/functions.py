@@ -84,10 +84,10 @@ def shaped_rewards(
     return rewards.masked_fill(~mask, 0.0)
 
 
-def generalised_advantages(
+def generalized_advantages(
     rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, gae_lambda: float
 ) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16), with the episode ending at the last token.
+    """Generalized advantage estimation (Schulman et al. 2016, eq. 16), with the episode ending at the last token.
 
     Args:
         rewards: Shape (rows, tokens).

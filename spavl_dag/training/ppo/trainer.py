@@ -1,6 +1,6 @@
 """PPO's loop: draw answers, rate them, and step policy and values (paper, 'Training').
 
-One step is one batch of questions: its answers are drawn and rated once, and `ppo_epochs` optimiser steps are made on
+One step is one batch of questions: its answers are drawn and rated once, and `ppo_epochs` optimizer steps are made on
 all of them. Rewards are the reward model's score at the answer's end, and minus the KL to the reference at each token.
 """
 
@@ -14,9 +14,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from spavl_dag.engines.base import Decoding
-from spavl_dag.engines.loading import pick_device, pick_dtype
 from spavl_dag.errors import EngineError, MissingInputError
+from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.params.training import PpoParams, TuningParams
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -28,11 +29,10 @@ from spavl_dag.training.loop import (
     draw_seed,
     enable_checkpointing,
     make_accelerator,
-    make_optimiser,
+    make_optimizer,
     trainable,
 )
 from spavl_dag.training.models import Loaded, frozen_copy, load_policy, save_weights
-from spavl_dag.training.params import PpoParams, TuningParams
 from spavl_dag.training.ppo import functions as f
 from spavl_dag.training.ppo.actor_critic import (
     ActorCritic,
@@ -111,13 +111,13 @@ class _PpoTraining:
             raise MissingInputError("PPO has no reward model", "Make the artifact `reward_model` first.")
         self._job = job
         self._settings = job.experiment.settings_of(PpoParams)
-        self._optimiser = job.optimiser
+        self._optimizer = job.optimizer
         self._rows = rows
         self._encoder = encoder
         runtime, tuning = job.training_runtime, job.tuning
         dtype = pick_dtype(job.dtype, pick_device(job.device))
         self._accelerator, self._size = make_accelerator(
-            job.device, dtype, self._optimiser.batch_size, runtime.per_device_batch
+            job.device, dtype, self._optimizer.batch_size, runtime.per_device_batch
         )
         torch.manual_seed(job.seed)
         self._loaded = replace(
@@ -127,8 +127,8 @@ class _PpoTraining:
         self._scorer = RewardScorer(job.reward_model, job.device, job.dtype, batch_size=2 * self._size)
         self._suppressed = placeholder_tokens(self._loaded.model)
         self._module = self._actor_critic(tuning, gradient_checkpointing=runtime.gradient_checkpointing)
-        self._steps = count_steps(len(rows), self._optimiser)
-        adamw, self._schedule = make_optimiser(self._rates(), self._optimiser, self._steps * self._settings.ppo_epochs)
+        self._steps = count_steps(len(rows), self._optimizer)
+        adamw, self._schedule = make_optimizer(self._rates(), self._optimizer, self._steps * self._settings.ppo_epochs)
         self._prepared, self._adamw = self._accelerator.prepare(self._module, adamw)
         self._order = RowOrder(len(rows), job.seed)
 
@@ -182,7 +182,7 @@ class _PpoTraining:
     def _draw(self, step: int) -> list[Rollout]:
         """This device's rollouts of a step."""
         accelerator, settings = self._accelerator, self._settings
-        indices = self._order.batch(step, self._optimiser.batch_size)
+        indices = self._order.batch(step, self._optimizer.batch_size)
         seeds = [draw_seed(self._job.seed, step, place) for place in range(len(indices))]
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         mine, seeds = [self._rows[index] for index in indices[share]], seeds[share]
@@ -262,7 +262,7 @@ class _PpoTraining:
             rewards = self._whitened(rewards, masks, shift_mean=False)
         advantages, returns = zip(
             *(
-                f.generalised_advantages(reward, part.old.values, part.batch.mask, settings.gamma, settings.gae_lambda)
+                f.generalized_advantages(reward, part.old.values, part.batch.mask, settings.gamma, settings.gae_lambda)
                 for reward, part in zip(rewards, experiences, strict=True)
             ),
             strict=True,
@@ -274,7 +274,7 @@ class _PpoTraining:
         return [Target(*pair) for pair in zip(advantages, returns, strict=True)], explained
 
     def _improve(self, experiences: Sequence[Experience], targets: Sequence[Target], step: int) -> dict[str, float]:
-        """One optimiser step on the whole batch; the losses are means over its tokens."""
+        """One optimizer step on the whole batch; the losses are means over its tokens."""
         settings, accelerator = self._settings, self._accelerator
         tokens = self._total(torch.stack([part.batch.mask.sum() for part in experiences]).sum()[None].double())[0]
         # The accelerator takes the mean over passes and devices; the batch's mean over tokens is wanted.
@@ -300,7 +300,7 @@ class _PpoTraining:
         _check_finite(metrics, step)
         # Each on its own, so that large errors of the values don't slow the policy down.
         for module in (self._module.policy, self._module.critic):
-            accelerator.clip_grad_norm_(trainable(module), self._optimiser.max_grad_norm)
+            accelerator.clip_grad_norm_(trainable(module), self._optimizer.max_grad_norm)
         self._adamw.step()
         self._schedule.step()
         self._adamw.zero_grad()
@@ -319,7 +319,7 @@ class _PpoTraining:
         return module
 
     def _rates(self) -> list[tuple[list[torch.nn.Parameter], float]]:
-        rate = self._optimiser.learning_rate
+        rate = self._optimizer.learning_rate
         value_rate = self._settings.value_learning_rate or rate
         return [(trainable(self._module.policy), rate), (trainable(self._module.critic), value_rate)]
 
@@ -349,7 +349,7 @@ def _check_finite(metrics: Mapping[str, float], step: int) -> None:
         if not math.isfinite(value):
             raise NotFiniteError(
                 f"PPO's {name} is {value} in step {step + 1}",
-                "Lower optimiser.learning_rate or max_grad_norm, or raise settings.kl_coefficient.",
+                "Lower optimizer.learning_rate or max_grad_norm, or raise settings.kl_coefficient.",
             )
 
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from spavl_dag.errors import MissingInputError
+from spavl_dag.params.training import TuningParams
 from spavl_dag.training.models import Loaded, load_policy, save_weights
-from spavl_dag.training.params import TuningParams
 from spavl_dag.training.sequences import bare_network
 
 HEAD_FILE = "reward_head.safetensors"
@@ -117,7 +117,7 @@ def save_reward_model(model: RewardModel, loaded: Loaded, prompt: RewardPrompt, 
 def load_reward_model(
     folder: Path, tuning: TuningParams, device: str = "auto", dtype: str = "auto"
 ) -> tuple[RewardModel, Loaded]:
-    """Load a reward model, to be trained on (as a value model, say) or frozen by the caller.
+    """Load a reward model, to be trained on (as a value model, say) or frozen by the client.
 
     Args:
         folder: Written by `save_reward_model`.

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from spavl_dag.engines.loading import pick_device, pick_dtype
 from spavl_dag.errors import MissingInputError
+from spavl_dag.inference.engines.loading import pick_device, pick_dtype
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -23,7 +23,7 @@ from spavl_dag.training.loop import (
     draw_seed,
     enable_checkpointing,
     make_accelerator,
-    make_optimiser,
+    make_optimizer,
     trainable,
 )
 from spavl_dag.training.models import load_policy
@@ -58,17 +58,17 @@ def train_reward(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, prog
     """
     held_out = _held_out_rows(job, encoder)
     params, runtime = job.reward_params, job.training_runtime
-    optimiser = params.optimiser
+    optimizer = params.optimizer
     accelerator, size = make_accelerator(
-        job.device, pick_dtype(job.dtype, pick_device(job.device)), optimiser.batch_size, runtime.per_device_batch
+        job.device, pick_dtype(job.dtype, pick_device(job.device)), optimizer.batch_size, runtime.per_device_batch
     )
     torch.manual_seed(job.seed)
     loaded = load_policy(job.model, job.revision, params, job.device, job.dtype)
     model = new_reward_model(loaded)
     if runtime.gradient_checkpointing:
         enable_checkpointing(loaded.model)
-    steps = count_steps(len(rows), optimiser)
-    adamw, schedule = make_optimiser([(trainable(model), optimiser.learning_rate)], optimiser, steps)
+    steps = count_steps(len(rows), optimizer)
+    adamw, schedule = make_optimizer([(trainable(model), optimizer.learning_rate)], optimizer, steps)
     prepared, adamw = accelerator.prepare(model, adamw)
     states = States(accelerator, job.work, schedule)
     done, _ = states.restore()
@@ -80,7 +80,7 @@ def train_reward(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, prog
             progress("reward", step, steps)
             prepared.train()
             torch.manual_seed(draw_seed(job.seed, step, accelerator.process_index))  # of LoRA's dropout
-            batch = [rows[index] for index in order.batch(step, optimiser.batch_size)]
+            batch = [rows[index] for index in order.batch(step, optimizer.batch_size)]
             mine = batch[accelerator.process_index :: accelerator.num_processes]
             sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
             for start in range(0, len(mine), size):
@@ -91,13 +91,13 @@ def train_reward(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, prog
                     accelerator.backward(loss)
                 with torch.no_grad():
                     sums += torch.stack([loss * len(margins), (margins > 0).sum(), margins.sum()]).double()
-            loss_mean, accuracy, margin = (accelerator.reduce(sums, "sum") / optimiser.batch_size).tolist()
+            loss_mean, accuracy, margin = (accelerator.reduce(sums, "sum") / optimizer.batch_size).tolist()
             if not math.isfinite(loss_mean):
                 raise NotFiniteError(
                     f"the reward model's loss is {loss_mean} in step {step + 1}",
-                    "Lower reward_model.optimiser.learning_rate or max_grad_norm.",
+                    "Lower reward_model.optimizer.learning_rate or max_grad_norm.",
                 )
-            accelerator.clip_grad_norm_(trainable(model), optimiser.max_grad_norm)
+            accelerator.clip_grad_norm_(trainable(model), optimizer.max_grad_norm)
             rate = schedule.get_last_lr()[0]
             adamw.step()
             schedule.step()
@@ -114,7 +114,7 @@ def train_reward(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, prog
         model.eval()
         with accelerator.autocast():
             _write_held_out(job.work / HELD_OUT, model, encoder, held_out, runtime.per_device_batch)
-        prompt = RewardPrompt(job.template, job.system, optimiser.max_length)
+        prompt = RewardPrompt(job.template, job.system, optimizer.max_length)
         publish(job.work / FINAL, lambda folder: save_reward_model(model, loaded, prompt, folder))
     accelerator.wait_for_everyone()
     states.clear()

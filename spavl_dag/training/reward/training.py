@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.project.preview import Picture
+from spavl_dag.pipeline.preview import Picture
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
 from spavl_dag.training.progress import Progress

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from spavl_dag.training.runner import train
-from tests.engines.tiny_llava import build_checkpoint
+from tests.inference.engines.tiny_llava import build_checkpoint
 from tests.training.tiny_jobs import make_job, nothing
 
 

@@ -33,7 +33,7 @@ def test_advantages_by_hand() -> None:
     """Two rows of 3 and 2 tokens, gamma 0.9, lambda 0.5; worked out on paper."""
     rewards = torch.tensor([[0.0, 0.0, 1.0], [0.5, -1.0, 99.0]])
     values = torch.tensor([[0.2, 0.4, 0.6], [0.1, 0.3, 99.0]])
-    advantages, returns = f.generalised_advantages(rewards, values, column_mask([3, 2], 3), 0.9, 0.5)
+    advantages, returns = f.generalized_advantages(rewards, values, column_mask([3, 2], 3), 0.9, 0.5)
     # Row 1: errors 0.36 - 0.2 = 0.16, 0.54 - 0.4 = 0.14, 1 - 0.6 = 0.4; 0.14 + 0.45 * 0.4 = 0.32; 0.16 + 0.45 * 0.32
     # Row 2: errors 0.5 + 0.27 - 0.1 = 0.67, -1 - 0.3 = -1.3; 0.67 + 0.45 * -1.3 = 0.085
     expected = torch.tensor([[0.304, 0.32, 0.4], [0.085, -1.3, 0.0]])
@@ -52,7 +52,7 @@ def test_advantages_equal_the_definition(seed: int, lengths: list[int], gamma: f
     draw = torch.Generator().manual_seed(seed)
     shape = (len(lengths), max(lengths))
     rewards, values = (torch.randn(shape, generator=draw, dtype=torch.float64) for _ in range(2))
-    advantages, returns = f.generalised_advantages(rewards, values, column_mask(lengths, shape[1]), gamma, lam)
+    advantages, returns = f.generalized_advantages(rewards, values, column_mask(lengths, shape[1]), gamma, lam)
     for row, length in enumerate(lengths):
         wanted = loop_advantages(rewards[row, :length].tolist(), values[row, :length].tolist(), gamma, lam)
         assert advantages[row, :length].tolist() == pytest.approx(wanted, abs=1e-9)
@@ -63,7 +63,7 @@ def test_advantages_equal_the_definition(seed: int, lengths: list[int], gamma: f
 
 def test_without_discount_the_returns_are_the_rewards_to_come() -> None:
     rewards = torch.tensor([[1.0, 2.0, 4.0]])
-    _, returns = f.generalised_advantages(rewards, torch.randn(1, 3), column_mask([3], 3), 1.0, 1.0)
+    _, returns = f.generalized_advantages(rewards, torch.randn(1, 3), column_mask([3], 3), 1.0, 1.0)
     torch.testing.assert_close(returns, torch.tensor([[7.0, 6.0, 4.0]]))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from spavl_dag.engines.base import Decoding
+from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows
 from spavl_dag.training.models import Loaded, frozen_copy, load_policy
-from spavl_dag.training.params import TuningParams
 from spavl_dag.training.ppo.actor_critic import ActorCritic, AnswerBatch, placeholder_tokens, without_dropout
 from spavl_dag.training.ppo.rollout import Rollout, roll_out
 from spavl_dag.training.reward.model import load_reward_model
@@ -109,9 +109,9 @@ def test_the_reference_does_not_move(world: World) -> None:
     reference = None if lora else frozen_copy(world.loaded.model, torch.float32)
     before = world.module.reference_log_probs(batch, reference)
     assert torch.equal(world.module(batch).log_probs, before)
-    optimiser = torch.optim.SGD([p for p in world.module.parameters() if p.requires_grad], lr=0.1)
+    optimizer = torch.optim.SGD([p for p in world.module.parameters() if p.requires_grad], lr=0.1)
     world.module(batch).log_probs[batch.mask].sum().backward()
-    optimiser.step()
+    optimizer.step()
     assert torch.equal(world.module.reference_log_probs(batch, reference), before)
     assert not torch.equal(world.module(batch).log_probs, before)
 

@@ -17,7 +17,7 @@ from spavl_dag.errors import EngineError
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import NotFiniteError
 from spavl_dag.training.runner import train
-from tests.engines.tiny_llava import build_checkpoint
+from tests.inference.engines.tiny_llava import build_checkpoint
 from tests.training.killing import interrupt_training, kill_training, same_files
 from tests.training.tiny_jobs import FULL, LORA, PPO, make_job, nothing
 

@@ -13,9 +13,9 @@ from safetensors import safe_open
 from transformers import AutoModelForImageTextToText
 
 from spavl_dag.errors import MissingInputError
+from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder, read_rows
 from spavl_dag.training.models import Loaded, load_policy
-from spavl_dag.training.params import TuningParams
 from spavl_dag.training.reward.model import RewardModel, RewardPrompt, new_reward_model, save_reward_model
 from spavl_dag.training.reward.scorer import RewardScorer, score_answers
 from spavl_dag.training.sequences import inputs_for

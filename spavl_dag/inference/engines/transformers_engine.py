@@ -1,0 +1,325 @@
+"""The in-process engine: any vision language model that transformers' `AutoModelForImageTextToText` loads.
+
+A row's result depends on its request and the decoding alone: sampling is seeded per row (`sampling`),
+penalties don't see padding, and a row that fails takes no other with it.  What remains is the rounding of
+floating point sums, which differs between batch shapes; in float32 it decides only where two tokens are equal
+to six digits.
+"""
+
+from __future__ import annotations
+
+import gc
+import inspect
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from spavl_dag.errors import EngineError
+from spavl_dag.inference.engines.base import Decoding, ImageRef, Request, Result
+from spavl_dag.inference.engines.batching import plan_batches
+from spavl_dag.inference.engines.early_release import can_shrink, generate_tokens
+from spavl_dag.inference.engines.image_features import ImageInputs
+from spavl_dag.inference.engines.loading import Checkpoint, load_checkpoint, pick_device, pick_dtype
+from spavl_dag.inference.engines.prompts import ChatFormat
+from spavl_dag.inference.engines.sampling import SeededSampling
+from spavl_dag.media.decode import UnreadableImageError
+from spavl_dag.states import CallState
+
+CACHE_BYTES = 512 * 2**20
+"""Default bound of the remembered pixel values: 19 000 images of 48 x 48, 380 of 336 x 336 pixels."""
+
+
+_HUGE = 4
+"""Prompts of more characters than so many contexts have tokens are measured before they are padded."""
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """All that holds memory, to be let go of at once."""
+
+    checkpoint: Checkpoint
+    chat: ChatFormat
+    images: ImageInputs
+    accepted: frozenset[str]
+    shrink: bool
+
+
+class TransformersEngine:
+    """A model of transformers in this process."""
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        *,
+        adapter: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 32,
+        threads: int | None = None,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """Load a model; see `spavl_dag.inference.engines.open_engine` for the arguments.
+
+        Args:
+            model: Local folder or hub id.
+            revision: Branch, tag or commit on the hub.
+            adapter: Folder of a LoRA adapter to be put onto the weights.
+            device: "auto", "cpu", "cuda" or "cuda:<n>".
+            dtype: "auto", "float32", "bfloat16" or "float16".
+            batch_size: Largest batch.
+            threads: CPU threads, or None to leave them alone (torch has one setting for the whole process).
+            cache_bytes: Bound of the remembered pixel values.
+
+        Raises:
+            EngineError: The model can't be loaded or a setting makes no sense.
+        """
+        if batch_size < 1:
+            raise EngineError(f"batch_size is {batch_size}", "It must be at least 1.")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._name = model
+        self._batch_size = batch_size
+        self._device = pick_device(device)
+        checkpoint = load_checkpoint(model, revision, self._device, pick_dtype(dtype, self._device), adapter)
+        if self._device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # costs little: only the vision tower's first layer convolves
+        chat = ChatFormat(checkpoint.processor, model)
+        probe = chat.texts([_probe_request(with_image=True)])[0]
+        self._parts: _Parts | None = _Parts(
+            checkpoint=checkpoint,
+            chat=chat,
+            images=ImageInputs(checkpoint.processor, probe, cache_bytes),
+            accepted=frozenset(inspect.signature(checkpoint.model.forward).parameters),
+            shrink=can_shrink(checkpoint.model),
+        )
+
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Result]]:
+        """Yield the results of all requests, batch by batch, in the order of `plan_batches`.
+
+        Args:
+            requests: The calls to make; keys are distinct.
+            decoding: Shared by all of them.
+
+        Raises:
+            EngineError: The engine was closed, the decoding asks for too many tokens, or the model fails on
+                everything.
+        """
+        context = self._loaded.checkpoint.context
+        if context is not None and decoding.max_new_tokens >= context:
+            raise EngineError(
+                f"max_new_tokens is {decoding.max_new_tokens}, but the context of {self._name} is {context}",
+                "Ask for fewer tokens.",
+            )
+        for rows in plan_batches(requests, self._batch_size):
+            yield self._run(rows, decoding)
+
+    def close(self) -> None:
+        """Free the model's memory; the engine can't be used again."""
+        self._parts = None
+        self._free_memory()
+
+    @property
+    def _loaded(self) -> _Parts:
+        if self._parts is None:
+            raise EngineError(f"the engine of {self._name} was closed", "Open it again.")
+        return self._parts
+
+    def _run(self, rows: list[Request], decoding: Decoding) -> list[Result]:
+        """Compute a batch, in smaller ones where it doesn't fit, row by row where it fails."""
+        out_of_memory = False
+        try:
+            return self._compute(rows, decoding)
+        except EngineError:
+            raise
+        except Exception as error:
+            if _device_is_lost(error):
+                raise EngineError(f"the device of {self._name} failed: {_words(error)}", "Run again.") from error
+            out_of_memory = _is_out_of_memory(error)
+            failure = _words(error)
+        # Outside the handler, so that the traceback doesn't hold on to the tensors that filled the memory.
+        if out_of_memory:
+            self._free_memory()
+            if len(rows) == 1:
+                return [_failed(rows[0], CallState.TRANSIENT_ERROR, f"out of memory: {failure}")]
+            middle = (len(rows) + 1) // 2
+            return self._run(rows[:middle], decoding) + self._run(rows[middle:], decoding)
+        if len(rows) == 1:
+            self._check_health(rows[0], failure)
+            return [_failed(rows[0], CallState.PERMANENT_ERROR, failure)]
+        return [result for row in rows for result in self._run([row], decoding)]
+
+    def _check_health(self, row: Request, failure: str) -> None:
+        """Make sure that it is the row and not the model that fails: its error would be recorded for good."""
+        try:
+            self._compute([_probe_request(with_image=row.image is not None)], Decoding(max_new_tokens=1))
+        except Exception as error:
+            raise EngineError(
+                f"model {self._name} fails on every request: {failure}",
+                "Check that model, processor and the version of transformers fit together.",
+            ) from error
+
+    def _free_memory(self) -> None:
+        gc.collect()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _compute(self, rows: list[Request], decoding: Decoding) -> list[Result]:
+        results: dict[bytes, Result] = {}
+        try:
+            kept = self._with_readable_images(rows, results)
+            inputs, kept = self._inputs(kept, decoding, results)
+            if kept:
+                self._generate(kept, inputs, decoding, results)
+        finally:
+            self._loaded.images.end_batch()
+        return [results[row.key] for row in rows]
+
+    def _with_readable_images(self, rows: list[Request], results: dict[bytes, Result]) -> list[Request]:
+        kept = []
+        errors: dict[str, tuple[CallState, str]] = {}
+        for row in rows:
+            if row.image is not None:
+                sha256 = row.image.sha256
+                if sha256 not in errors:
+                    try:
+                        self._loaded.images.load(row.image)
+                    except UnreadableImageError as error:
+                        errors[sha256] = (CallState.PERMANENT_ERROR, error.message)
+                    except OSError as error:
+                        errors[sha256] = (CallState.TRANSIENT_ERROR, f"image can't be read: {_words(error)}")
+                if sha256 in errors:
+                    results[row.key] = _failed(row, *errors[sha256])
+                    continue
+            kept.append(row)
+        return kept
+
+    def _inputs(
+        self, rows: list[Request], decoding: Decoding, results: dict[bytes, Result]
+    ) -> tuple[dict[str, Any], list[Request]]:
+        """Tokenize and pad, leaving out rows that the context can't hold."""
+        texts = self._loaded.chat.texts(rows)
+        context = self._loaded.checkpoint.context
+        if context is not None:
+            # First the text alone and unpadded: one huge prompt must not pad its whole batch to its length.
+            room = context - decoding.max_new_tokens
+            lengths = [
+                len(self._loaded.checkpoint.processor.tokenizer(text).input_ids) if len(text) > _HUGE * context else 0
+                for text in texts
+            ]
+            rows, texts = self._fitting(rows, texts, lengths, room, results)
+        inputs = self._process(rows, texts)
+        if context is not None and rows:
+            lengths = inputs["attention_mask"].sum(-1).tolist()
+            fitting, texts = self._fitting(rows, texts, lengths, room, results)
+            if len(fitting) < len(rows):
+                rows, inputs = fitting, self._process(fitting, texts)
+        return inputs, rows
+
+    def _fitting(
+        self,
+        rows: list[Request],
+        texts: list[str],
+        lengths: list[int],
+        room: int,
+        results: dict[bytes, Result],
+    ) -> tuple[list[Request], list[str]]:
+        kept = []
+        for row, text, length in zip(rows, texts, lengths, strict=True):
+            if length > room:
+                message = f"prompt has {length} tokens, context is {self._loaded.checkpoint.context}"
+                results[row.key] = _failed(row, CallState.PERMANENT_ERROR, f"{message} with {room} for the prompt")
+            else:
+                kept.append((row, text))
+        return [row for row, _ in kept], [text for _, text in kept]
+
+    def _process(self, rows: list[Request], texts: list[str]) -> dict[str, Any]:
+        if not rows:
+            return {}
+        kwargs = {
+            "return_tensors": "pt",
+            "padding": True,
+            "add_special_tokens": self._loaded.chat.add_special_tokens,
+        }
+        images = [row.image for row in rows if row.image is not None]
+        inputs = (
+            self._loaded.images(texts, images, **kwargs)
+            if images
+            else self._loaded.checkpoint.processor(text=texts, **kwargs)
+        )
+        model = self._loaded.checkpoint.model
+        # Tokenizers may add token types that the model doesn't take.
+        accepted = {
+            name: value for name, value in inputs.items() if name in self._loaded.accepted or name == "pixel_values"
+        }
+        return {
+            name: value.to(self._device, model.dtype if value.is_floating_point() else None)
+            if isinstance(value, torch.Tensor)
+            else value
+            for name, value in accepted.items()
+        }
+
+    def _generate(
+        self, rows: list[Request], inputs: dict[str, Any], decoding: Decoding, results: dict[bytes, Result]
+    ) -> None:
+        checkpoint = self._loaded.checkpoint
+        mask = inputs["attention_mask"]
+        ends = checkpoint.end_tokens
+        sampling = SeededSampling(decoding, [row.seed for row in rows], mask, ends[0] if ends else None)
+        tokens = generate_tokens(checkpoint, inputs, sampling, decoding.max_new_tokens, shrink=self._loaded.shrink)
+        broken = sampling.broken_rows([len(row) for row in tokens])
+        texts = checkpoint.processor.tokenizer.batch_decode(
+            tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        prompt_tokens = mask.sum(-1).tolist()
+        for index, row in enumerate(rows):
+            if broken[index]:
+                results[row.key] = _failed(row, CallState.PERMANENT_ERROR, "the model's logits are not finite (NaN)")
+                continue
+            results[row.key] = Result(
+                key=row.key,
+                state=CallState.OK,
+                text=texts[index],
+                finish_reason="stop" if tokens[index][-1] in ends else "length",
+                prompt_tokens=prompt_tokens[index],
+                completion_tokens=len(tokens[index]),
+            )
+
+
+def _failed(row: Request, state: CallState, error: str) -> Result:
+    return Result(key=row.key, state=state, text="", finish_reason="error", error=error)
+
+
+def _words(error: Exception) -> str:
+    """The exception's class and first line; a traceback or a prompt has no place in a ledger."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _device_is_lost(error: Exception) -> bool:
+    """Whether the GPU can't be used any more in this process; from then on every row would fail."""
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error) and not _is_out_of_memory(error)
+
+
+def _probe_request(*, with_image: bool) -> Request:
+    """A request that any working model answers."""
+    read: Callable[[], bytes] = _grey_png
+    image = ImageRef(sha256="grey", read=read) if with_image else None
+    return Request(key=b"probe", prompt="hello", system=None, image=image, seed=0)
+
+
+def _grey_png() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(buffer, "PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""DVC: stages, lock file, commands."""

@@ -1,0 +1,1 @@
+"""Hugging Face: datasets in the forms others read."""

@@ -1,0 +1,1 @@
+"""MLflow: runs of generations, checkpoints and evaluations."""

@@ -1,0 +1,169 @@
+"""Images into the `images` artifact: drawn cards, or a user's folder.
+
+Images are kept byte for byte as they came; their name is the beginning of their hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from spavl_dag.errors import MissingInputError, SpavlError
+from spavl_dag.params.project import ImageParams
+from spavl_dag.schemas import ImageQuarantine, Images, frame
+from spavl_dag.taxonomy import Taxonomy
+
+_SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
+FILES = "files"
+"""Folder of the image files inside the artifact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What was collected.
+
+    Attributes:
+        images: Table `images`.
+        quarantine: Table `quarantine`.
+    """
+
+    images: pl.DataFrame
+    quarantine: pl.DataFrame
+
+
+def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_root: Path, target: Path) -> Collected:
+    """Collect images and write their files.
+
+    Args:
+        params: Source and filters.
+        taxonomy: The harm classes.
+        seed: Of the drawn cards.
+        project_root: What `images.folder` is relative to.
+        target: Folder of the artifact; files go into `files/` below it.
+
+    Raises:
+        MissingInputError: The folder isn't there, or not one usable image was found.
+    """
+    (target / FILES).mkdir(parents=True, exist_ok=True)
+    quarantine: list[dict[str, Any]] = []
+    if params.source == "pictograms":
+        rows = list(_cards(params, taxonomy, seed, target))
+    else:
+        rows, quarantine = _from_folder(params, taxonomy, project_root, target)
+    rows.sort(key=lambda row: row["image_id"])
+    from spavl_dag.media.duplicates import near_duplicate_groups
+
+    groups = near_duplicate_groups([row["phash"] for row in rows], params.near_duplicate_distance)
+    for row, group in zip(rows, groups, strict=True):
+        row["near_duplicate_group"] = group
+    return Collected(
+        images=frame(Images, rows),
+        quarantine=frame(ImageQuarantine, quarantine).sort("file", "reason"),
+    )
+
+
+def classes_to_search(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataFrame) -> dict[str, str]:
+    """The keywords of every class that has no image yet: what to search for next.
+
+    Args:
+        taxonomy: The harm classes.
+        images: Table `images`.
+        keywords: Table `keywords`.
+    """
+    have = set(images["class_ids"].explode())
+    words = dict(keywords.group_by("class_id", maintain_order=True).agg("keyword").iter_rows())
+    return {harm.name: ", ".join(words.get(harm.slug, [])) for harm in taxonomy.classes if harm.slug not in have}
+
+
+def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> Iterator[dict[str, Any]]:
+    """Cards of every class; a card that two classes share is one image of both."""
+    from spavl_dag.demo.cards import card_caption, card_png, class_cards, draw_card
+    from spavl_dag.media.duplicates import perceptual_hash
+
+    found: dict[str, dict[str, Any]] = {}
+    for harm in taxonomy.classes:
+        for spec in class_cards(harm.slug, params.per_class, seed):
+            data = card_png(spec)
+            sha256 = hashlib.sha256(data).hexdigest()
+            if sha256 in found:
+                classes = {*found[sha256]["class_ids"], harm.slug}
+                found[sha256]["class_ids"] = sorted(classes)
+                continue
+            card = draw_card(spec)
+            name = f"{sha256[:16]}.png"
+            (target / FILES / name).write_bytes(data)
+            found[sha256] = {
+                "image_id": sha256[:16],
+                "sha256": sha256,
+                "phash": perceptual_hash(card),
+                "file": f"{FILES}/{name}",
+                "format": "PNG",
+                "width": card.width,
+                "height": card.height,
+                "size_bytes": len(data),
+                "class_id": harm.slug,
+                "class_ids": [harm.slug],
+                "source": "pictograms",
+                "source_caption": card_caption(spec),
+                "license": params.license,
+                "notes": "",
+            }
+    yield from found.values()
+
+
+def _from_folder(
+    params: ImageParams, taxonomy: Taxonomy, project_root: Path, target: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    from spavl_dag.media.files import read_image_bytes
+    from spavl_dag.media.ingest import scan_folder
+
+    folder = project_root / params.folder
+    if not folder.is_dir():
+        raise MissingInputError(f"images.folder: {folder} is not a folder", "Fix the path in params.yaml.")
+    ingest = scan_folder(
+        folder,
+        folder / params.manifest if params.manifest else None,
+        taxonomy,
+        min_side=params.min_side,
+        max_pixels=params.max_pixels,
+        license_default=params.license,
+    )
+    if not ingest.images:
+        reasons = sorted({f"{q.reason}: {q.detail}" for q in ingest.quarantine})[:5]
+        raise MissingInputError(
+            f"images.folder: {folder} has no usable image" + "".join(f"\n  {reason}" for reason in reasons),
+            "A sub-folder named as a harm class per class, or a manifest, says what belongs where.",
+        )
+    rows = []
+    for image in ingest.images:
+        suffix = _SUFFIXES.get(image.format, image.format.lower())
+        name = f"{image.sha256[:16]}.{suffix}"
+        data = read_image_bytes(folder / image.path)
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise SpavlError(f"{folder / image.path} changed while it was read", "Run it again.")
+        (target / FILES / name).write_bytes(data)
+        rows.append(
+            {
+                "image_id": image.sha256[:16],
+                "sha256": image.sha256,
+                "phash": image.phash,
+                "file": f"{FILES}/{name}",
+                "format": image.format,
+                "width": image.width,
+                "height": image.height,
+                "size_bytes": image.size_bytes,
+                "class_id": image.class_slugs[0],
+                "class_ids": list(image.class_slugs),
+                "source": image.source or image.path,
+                "source_caption": image.caption,
+                "license": image.license,
+                "notes": "; ".join(image.notes),
+            }
+        )
+    quarantine = [{"file": q.file, "reason": q.reason, "detail": q.detail} for q in ingest.quarantine]
+    return rows, quarantine

@@ -1,0 +1,191 @@
+"""What a person is shown of an artifact: redacted tables and small pictures.
+
+Belongs here: values for a run's metadata that any door can render. Text is redacted unless `runtime.show_text` is on,
+and always escaped: it was written by models.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.media.decode import decode_image
+from spavl_dag.text import escape_markdown, redact
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, GREY, INK = "#4c78a8", "#999999", "#222222"
+"""Colours of figures: what is shown, what it is compared with, and marks."""
+
+TEXT_COLUMNS = frozenset(
+    {
+        "caption",
+        "description",
+        "question",
+        "raw",
+        "response",
+        "response_a",
+        "response_b",
+        "chosen",
+        "rejected",
+        "reason1",
+        "reason2",
+        "source_caption",
+        "detail",
+    }
+)
+"""Columns that hold text of models or sources."""
+
+ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Markdown:
+    """Text to be rendered as Markdown."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG image.
+
+    Attributes:
+        png: Encoded bytes.
+        title: What it shows.
+    """
+
+    png: bytes
+    title: str
+
+
+def table_preview(table: pl.DataFrame, show_text: bool, columns: Sequence[str] | None = None) -> Markdown:
+    """The first rows as a Markdown table.
+
+    Args:
+        table: Any table of an artifact.
+        show_text: Whether harmful text may be shown.
+        columns: Which columns; all when None.
+    """
+    names = list(columns or table.columns)
+    lines = [" | ".join(names), " | ".join("---" for _ in names)]
+    for row in table.select(names).head(ROWS).iter_rows(named=True):
+        lines.append(" | ".join(_cell(name, row[name], show_text) for name in names))
+    return Markdown("\n".join(f"| {line} |" for line in lines))
+
+
+def counts_table(counts: Mapping[str, object], what: str, number: str = "count") -> Markdown:
+    """Names and numbers as a Markdown table."""
+    lines = [f"| {what} | {number} |", "| --- | --- |"]
+    lines += [f"| {escape_markdown(str(name))} | {value} |" for name, value in counts.items()]
+    return Markdown("\n".join(lines))
+
+
+def contact_sheet(refs: Sequence[ImageRef], show: bool, side: int = 72, columns: int = 12) -> Picture:
+    """Small copies of images beside each other.
+
+    Args:
+        refs: The images.
+        show: Whether they may be shown; else they are pixelated beyond recognition.
+        side: Side of a copy in pixels.
+        columns: Copies per row.
+    """
+    from PIL import Image
+
+    rows = max(1, -(-len(refs) // columns))
+    sheet = Image.new("RGB", (columns * side, rows * side), "white")
+    for place, ref in enumerate(refs):
+        small = decode_image(ref.read())
+        small.thumbnail((side - 4, side - 4))
+        if not show:
+            small = small.resize((4, 4)).resize(small.size, Image.Resampling.NEAREST)
+        sheet.paste(small, ((place % columns) * side + 2, (place // columns) * side + 2))
+    data = io.BytesIO()
+    sheet.save(data, format="PNG", optimize=True)
+    return Picture(data.getvalue(), f"{len(refs)} images" + ("" if show else ", pixelated (runtime.show_text is off)"))
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty picture of a size in inches; `drawn` ends it."""
+    # Figure and canvas without pyplot: no global state, no window system, no leak.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots()
+
+
+def drawn(figure: Figure, axes: Axes, title: str, across: str, up: str | None = None) -> Picture:
+    """A figure, in the style of all of them, as a picture.
+
+    Args:
+        figure: From `new_figure`.
+        axes: Its axes, drawn on.
+        title: What is shown.
+        across: What the horizontal axis means, with its unit.
+        up: The same of the vertical one, where it needs a name.
+    """
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(across, fontsize=9)
+    if up is not None:
+        axes.set_ylabel(up, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png", metadata={"Software": None})
+    return Picture(data.getvalue(), title)
+
+
+def bar_chart(
+    values: Mapping[str, float],
+    title: str,
+    axis: str,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+) -> Picture:
+    """Horizontal bars, with whiskers where there are intervals.
+
+    Args:
+        values: Length of each bar by name, drawn from the top.
+        title: What is shown.
+        axis: What the length means, with its unit.
+        intervals: Lower and upper bound by name.
+    """
+    figure, axes = new_figure(6.4, 0.9 + 0.26 * len(values))
+    names = list(values)
+    axes.barh(names, [values[name] for name in names], color=BLUE, height=0.7)
+    if intervals:
+        for place, name in enumerate(names):
+            if name in intervals:
+                axes.plot(intervals[name], (place, place), color=INK, linewidth=1.2)
+    axes.invert_yaxis()
+    return drawn(figure, axes, title, axis)
+
+
+def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> Picture:
+    """A line through points.
+
+    Args:
+        points: x and y.
+        title: What is shown.
+        axis: What x means.
+    """
+    figure, axes = new_figure(4.8, 2.4)
+    axes.plot([x for x, _ in points], [y for _, y in points], color=BLUE, linewidth=1.6)
+    return drawn(figure, axes, title, axis)
+
+
+def _cell(name: str, value: object, show_text: bool) -> str:
+    if value is None:
+        return ""
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if name in TEXT_COLUMNS:
+        return escape_markdown(redact(text, show_text)).replace("\n", " ")
+    return escape_markdown(f"{value:.3f}" if isinstance(value, float) else text)

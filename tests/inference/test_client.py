@@ -1,0 +1,70 @@
+"""Asking through the ledger: each thing once, in order, and nothing lost when something fails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spavl_dag.errors import EngineError, ParamsError
+from spavl_dag.inference.client import Prompt
+from spavl_dag.inference.templates import compile_template
+from spavl_dag.states import CallState
+from tests.steps.scripted import client
+
+
+def test_equal_items_share_a_call_and_answers_keep_their_order(tmp_path: Path):
+    ask, engine = client(tmp_path, "{{ q }}", lambda request: request.prompt.upper())
+    answers = ask.ask([Prompt({"q": q}) for q in ("a", "b", "a", "c")])
+    assert [answer.text for answer in answers] == ["A", "B", "A", "C"]
+    assert sorted(request.prompt for request in engine.asked) == ["a", "b", "c"]
+
+
+def test_nothing_is_asked_twice(tmp_path: Path):
+    first, _ = client(tmp_path, "{{ q }}", lambda request: request.prompt)
+    first.ask([Prompt({"q": str(i)}) for i in range(20)])
+    second, engine = client(tmp_path, "{{ q }}", lambda request: "something else")
+    answers = second.ask([Prompt({"q": str(i)}) for i in range(25)])
+    assert [answer.text for answer in answers[:20]] == [str(i) for i in range(20)]
+    assert len(engine.asked) == 5
+
+
+def test_what_failed_for_the_moment_is_asked_again_and_nothing_else(tmp_path: Path):
+    def flaky(request) -> str | Exception:
+        return TimeoutError("no answer in 5 s") if request.prompt == "7" else request.prompt
+
+    items = [Prompt({"q": str(i)}) for i in range(12)]
+    ask, _ = client(tmp_path, "{{ q }}", flaky)
+    with pytest.raises(EngineError, match=r"1 of 12 calls of roles\.test failed for the moment"):
+        ask.ask(items)
+    again, engine = client(tmp_path, "{{ q }}", lambda request: request.prompt)
+    assert [answer.text for answer in again.ask(items)] == [str(i) for i in range(12)]
+    assert [request.prompt for request in engine.asked] == ["7"]
+
+
+def test_a_permanent_error_is_an_answer_and_is_not_asked_again(tmp_path: Path):
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: ValueError("too long"))
+    (answer,) = ask.ask([Prompt({"q": "x"})])
+    assert (answer.state, answer.error, answer.text) == (CallState.PERMANENT_ERROR, "too long", "")
+    again, engine = client(tmp_path, "{{ q }}", lambda request: "fine now")
+    assert again.ask([Prompt({"q": "x"})])[0].state is CallState.PERMANENT_ERROR
+    assert engine.asked == []
+
+
+def test_the_state_a_parser_gives_is_kept_with_the_call(tmp_path: Path):
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: request.prompt)
+    answers = ask.ask(
+        [Prompt({"q": q}) for q in ("fine", "bad")],
+        lambda text: CallState.OK if text == "fine" else CallState.UNPARSABLE,
+    )
+    assert [answer.state for answer in answers] == [CallState.OK, CallState.UNPARSABLE]
+
+
+@pytest.mark.parametrize(("template", "told"), [("{{ nobody }}", "can't be filled"), ("{% if %}", "is not valid")])
+def test_a_template_that_can_t_be_filled_is_named(template: str, told: str):
+    with pytest.raises(ParamsError, match=told):
+        compile_template(template, "roles.judge")({"question": "x"})
+
+
+def test_braces_in_model_output_are_not_templates():
+    assert compile_template("{{ answer }}", "r")({"answer": "{{ 7 * 7 }} {% raise %}"}) == "{{ 7 * 7 }} {% raise %}"
