@@ -6,7 +6,7 @@ import json
 
 from rich.console import Console
 
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 
 

@@ -14,7 +14,7 @@ from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
 from spavl_dag.inference.client import ModelClient
 from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import Criterion
+from spavl_dag.names import Criterion
 
 Tables = dict[str, pl.DataFrame]
 

@@ -25,7 +25,6 @@ from spavl_dag.params.training import (
     RewardModelParams,
     TrainingRuntime,
 )
-from spavl_dag.pipeline.layout import PartitionKind
 from spavl_dag.yamls import load_yaml
 
 BASE_MODEL = "base_model"
@@ -35,6 +34,9 @@ MAX_PARTITIONS = 99
 """Dagster stops following data versions along an edge at 100 partitions."""
 
 SLUG = re.compile(r"^[a-z0-9][a-z0-9_-]*$")
+
+PartitionKind = Literal["models", "experiments"]
+"""Section of params.yaml whose keys are the partitions of an artifact."""
 
 Criterion = Literal["joint", "harmlessness", "helpfulness"]
 EngineName = Literal["transformers"]

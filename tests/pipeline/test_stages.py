@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from spavl_dag.pipeline.stages import Stages
+from spavl_dag.pipeline.tables import SCHEMAS
 
 from spavl_dag.errors import SpavlError
 from spavl_dag.pipeline.layout import ARTIFACTS, Project
-from spavl_dag.pipeline.stages import Stages
-from spavl_dag.pipeline.tables import SCHEMAS
 from spavl_dag.yamls import load_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ PLUMBING = {
     "spavl_dag.pipeline.layout": "paths",
     "spavl_dag.pipeline.making": "order of work",
     "spavl_dag.params.project": "checks values that stand in params.yaml",
-    "spavl_dag.pipeline.preview": "what is shown",
+    "spavl_dag.preview": "what is shown",
     "spavl_dag.pipeline.recipe": "declarations",
     "spavl_dag.pipeline.revision": "names the commit",
     "spavl_dag.pipeline.run": "joints; what is asked is part of every call's key",

@@ -20,6 +20,7 @@ from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
 from spavl_dag.evaluation.items import EvalItem, ItemImage
 from spavl_dag.evaluation.metrics import Metric
 from spavl_dag.evaluation.schemas import Kind, Rule
+from spavl_dag.inference.engines.base import ImageRef
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -38,7 +39,7 @@ class Source:
         hub: For "hub": dataset id, or a folder in the Hub's form.
         revision: For "hub".
         dataset: For "dataset": rows of table `dataset`.
-        image_folder: For "dataset": where its `image_name` files lie.
+        pictures: For "dataset": content of its images by image id.
     """
 
     kind: Literal["dataset", "folder", "hub"]
@@ -46,7 +47,7 @@ class Source:
     hub: str | None = None
     revision: str | None = None
     dataset: pl.DataFrame | None = None
-    image_folder: Path | None = None
+    pictures: Mapping[str, ImageRef] | None = None
 
 
 class Benchmark(ABC):
