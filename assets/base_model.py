@@ -12,7 +12,7 @@ from spavl_dag.pipeline.declaration import Check, Checked, asset
 from spavl_dag.pipeline.inputs import Files, Params, Progress, Seed
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import below
-from spavl_dag.pipeline.trainer import KeptTrainings
+from spavl_dag.pipeline.kept import KeptTrainings
 from spavl_dag.pipeline.weights import REFERENCE_FILE
 from spavl_dag.preview import counts_table
 

@@ -2,8 +2,8 @@
 
 Belongs here: the modules that an asset's module imports, read from their syntax and never by importing them. What only
 carries an artifact (this package, the integrations, the command line) is left out: it can't change what is in it. Nor can
-the ledger, the engines and the trainers without a new call key or training key, which hold versions of their own; a
-stage that runs again because of an edit asks nothing and trains nothing.
+the ledger and the engines without a new call key, which holds a version of its own. Code that trains is named here, so
+that a raised version is noticed; a stage that runs again because of another edit asks nothing and trains nothing.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CARRIERS = (
 )
 """Packages and modules that an artifact's content doesn't come from."""
 
-CONTENT = ("spavl_dag.inference.verdicts", "spavl_dag.inference.thoughts")
-"""Inside of them, what reads the texts of models: it does decide what is in an artifact."""
+CONTENT = ("spavl_dag.inference.verdicts", "spavl_dag.pipeline.trainer")
+"""Inside of them, what does decide what is in an artifact: reading the texts of models, and starting a training."""
 
 
 def code_files(module: Path, root: Path) -> tuple[str, ...]:
@@ -54,7 +54,8 @@ def code_files(module: Path, root: Path) -> tuple[str, ...]:
             if file is not None and file not in needed and _is_content(name):
                 needed.add(file)
                 waiting.append(file)
-    return tuple(sorted(_in_folders(needed, root.resolve())))
+    templates = {path for file in needed for path in file.parent.glob("templates") if path.is_dir()}
+    return tuple(sorted({*_in_folders(needed, root.resolve()), *(t.relative_to(root).as_posix() for t in templates)}))
 
 
 def _is_content(name: str) -> bool:

@@ -250,7 +250,8 @@ def asset(
 
 def table_name(schema: type[Schema], artifact: str) -> str:
     """Name of a table: what its schema's Config says, else the artifact's."""
-    return schema.Config.name or artifact
+    stated = schema.Config.name  # pandera puts the class' own name where none is stated
+    return artifact if stated in (None, schema.__name__) else str(stated)
 
 
 def _tables(artifact: str, returned: Any) -> Sequence[TableSpec]:
@@ -276,8 +277,7 @@ def _input_of(where: str, name: str, hint: Any) -> Input:
     optional = origin in (typing.Union, types.UnionType) and type(None) in arguments
     if optional:
         hint = next(argument for argument in arguments if argument is not type(None))
-        origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    found = input_for(origin or hint, arguments, name, optional=optional)
+    found = input_for(hint, name, optional=optional)
     if found is None and is_dataclass(hint) and isinstance(hint, type):
         inner = typing.get_type_hints(hint, include_extras=True)
         found = _Grouped(hint, _declared(where, {part.name: inner[part.name] for part in fields(hint)}))

@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, NewType, TypeVar
+from typing import Any, Generic, NewType, TypeVar, get_args, get_origin
 
 import polars as pl
 
@@ -37,8 +37,9 @@ from spavl_dag.names import PartitionKind
 from spavl_dag.params.models import BASE_MODEL, ModelEntry
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Context, Input, Mode, Source, Upstream
+from spavl_dag.pipeline.kept import KeptTrainings
 from spavl_dag.pipeline.run import Progress, Run
-from spavl_dag.pipeline.trainer import KeptTrainings, Trainer
+from spavl_dag.pipeline.trainer import Trainer
 from spavl_dag.schemas import Images
 from spavl_dag.schemas import Table as Schema
 from spavl_dag.taxonomy import Taxonomy, load_taxonomy
@@ -83,8 +84,9 @@ class AnsweringModel(ModelClient):
     """Asks the answering model of the partition."""
 
 
-def input_for(kind: Any, arguments: Sequence[Any], name: str, *, optional: bool) -> Input | None:
+def input_for(hint: Any, name: str, *, optional: bool) -> Input | None:
     """The input that a parameter's type stands for; None where it is none of the types above."""
+    kind, arguments = get_origin(hint) or hint, get_args(hint)
     modes: Mapping[Any, Mode] = {Table: "one", AllPartitions: "all", BaselinePartition: "baseline"}
     if kind in modes:
         return _TableInput(arguments[0], modes[kind])
@@ -104,8 +106,7 @@ def input_for(kind: Any, arguments: Sequence[Any], name: str, *, optional: bool)
         KeptTrainings: _KeptInput,
         Progress: _ProgressInput,
     }
-    # `Progress` loses its identity as an alias: both sides are the same generic of collections.abc.
-    made = next((make for known, make in simple.items() if known == kind), None)
+    made = next((make for known, make in simple.items() if known == hint), None)
     return made() if made else None
 
 

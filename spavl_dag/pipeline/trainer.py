@@ -8,19 +8,17 @@ bytes (`VERSION` beside each method): an edited comment trains nothing.
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.training import TrainingParams
+from spavl_dag.pipeline.kept import KeptTrainings, link_files
 from spavl_dag.pipeline.result import Training
 from spavl_dag.pipeline.run import Progress, Run
 from spavl_dag.schemas import Images
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 CURVE_SECONDS = 10.0
 """Between looks at a training's curve; a shorter training is told of when it is done."""
-
-_DONE = "done.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,51 +45,6 @@ class Trained:
     job: Job
     result: TrainingResult
     training: Training
-
-
-class KeptTrainings:
-    """Trainings without a job, such as that of the drawn world's model, each at most once in the project's life.
-
-    Args:
-        run: The making of an artifact.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def reference(self, model: str, revision: str | None) -> Mapping[str, str | None]:
-        """What stands in an artifact's folder where it is another model as it is."""
-        return self._run.weights.reference(model, revision)
-
-    def get(
-        self, name: str, decisive: Mapping[str, Any], make: Callable[[Path], Mapping[str, float]]
-    ) -> dict[str, Any]:
-        """The training that is decided by this, run now where it wasn't before.
-
-        Args:
-            name: For its work folder.
-            decisive: Everything that decides the weights, as JSON can hold it.
-            make: Trains into an empty folder, and gives numbers of it.
-
-        Returns:
-            The numbers; the folder's files are in the artifact then.
-        """
-        text = json.dumps(decisive, sort_keys=True, ensure_ascii=False)
-        work = self._run.project.trainings / f"{name}-{hashlib.md5(text.encode()).hexdigest()}"
-        if not (work / _DONE).is_file():
-            shutil.rmtree(work, ignore_errors=True)
-            (work / "final").mkdir(parents=True)
-            numbers = dict(make(work / "final"))
-            unfinished = work / f"{_DONE}.part"
-            unfinished.write_text(json.dumps(numbers, sort_keys=True), encoding="utf-8")
-            unfinished.replace(work / _DONE)
-        link_files(work / "final", self._run.staging)
-        found: dict[str, Any] = json.loads((work / _DONE).read_text(encoding="utf-8"))
-        return found
-
-    def content(self, path: Path) -> str | None:
-        """Hash of a file or folder."""
-        return self._run.graph.hasher.md5(path)
 
 
 class Trainer(KeptTrainings):
@@ -205,14 +156,3 @@ class Trainer(KeptTrainings):
                 told.update(rows=len(rows), at=time.monotonic())
 
         return report
-
-
-def link_files(source: Path, target: Path) -> None:
-    """The same files in both folders, on disk once where the file system can."""
-    for file in sorted(path for path in source.rglob("*") if path.is_file()):
-        place = target / file.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(file, place)
-        except OSError:  # another file system, or one without hard links
-            shutil.copyfile(file, place)

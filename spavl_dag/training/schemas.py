@@ -62,6 +62,16 @@ class Calibration(Table):
 class RewardModelCurve(Curve):
     """The curve of the reward model's training."""
 
+    class Config(Curve.Config):
+        """Pandera's settings."""
+
+        name = "curve"
+
 
 class RewardModelRejectedRows(RejectedRows):
     """Rows that the reward model could not be trained on."""
+
+    class Config(RejectedRows.Config):
+        """Pandera's settings."""
+
+        name = "rejected"

@@ -27,7 +27,7 @@ from spavl_dag.integrations.mlflow.views import (
     view_url,
 )
 from spavl_dag.params.training import ExperimentParams
-from spavl_dag.pipeline.layout import Project, artifact_kind
+from spavl_dag.pipeline.layout import Project
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,6 +84,7 @@ class CheckpointRecord:
         metrics: Numbers at the end, none named as a curve is; "seconds" is how long it took until now.
         tags: Lineage: Dagster run, git commit.
         training: Key of the training, where it was logged as it went (`LiveCurves`).
+        path: Where the weights lie, relative to the project.
     """
 
     key: str
@@ -95,6 +96,7 @@ class CheckpointRecord:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     training: str | None = None
+    path: str = ""
 
     def log(self, client: MlflowClient, project: Project, when: int) -> str:
         """Log it as made at `when` (milliseconds since 1970)."""
@@ -393,7 +395,7 @@ def _log_model(client: MlflowClient, run: Run, record: CheckpointRecord) -> str:
         run.info.experiment_id,
         name=record.key,
         source_run_id=run.info.run_id,
-        tags={"path": artifact_kind("checkpoints").out(record.key), VERSION: record.data_version},
+        tags={"path": record.path, VERSION: record.data_version},
         params={name: str(value) for name, value in record.params.items() if value is not None},
         model_type="checkpoint",
     )

@@ -97,6 +97,7 @@ def _checkpoint(graph: Graph, finished: Finished, tags: Mapping[str, str]) -> Ch
         metrics={"seconds": finished.seconds},
         tags=tags,
         training=training.key if training else None,
+        path=finished.asset.out(key),
     )
 
 
