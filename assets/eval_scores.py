@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from spavl_dag.evaluation.evaluate import evaluate
 from spavl_dag.evaluation.gate import check_gate, gate_passed
-from spavl_dag.evaluation.summary import IntervalSettings
 from spavl_dag.pipeline.preview import table_preview
 from spavl_dag.pipeline.recipe import artifact
 from spavl_dag.pipeline.run import Run
@@ -31,7 +30,8 @@ def eval_scores(run: Run) -> Made:
         judges,
         {"harmlessness": run.client("annotator_harmlessness"), "helpfulness": run.client("annotator_helpfulness")},
         run.image_refs("benchmarks"),
-        IntervalSettings(settings.confidence, settings.resamples, run.params.seed),
+        settings.interval,
+        seed=run.params.seed,
         judge_sees_image=run.params.safety_labels.sees_image,
     )
     gate = check_gate(tables["eval_scores"], settings.gate, is_baseline=is_baseline)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spavl_dag.params.models import ModelReference
 from spavl_dag.params.pictograms import PictogramModelParams
-from spavl_dag.params.project import HubReference
 from spavl_dag.pipeline.preview import counts_table
 from spavl_dag.pipeline.run import REFERENCE_FILE, Progress
 from spavl_dag.pipeline.store import Made
@@ -48,7 +48,7 @@ def train_pictogram_model(
     )
 
 
-def refer_to_base_model(reference: HubReference) -> Made:
+def refer_to_base_model(reference: ModelReference) -> Made:
     """Note which existing model is the base model; its weights stay where they are."""
     return Made(
         documents={REFERENCE_FILE: reference.model_dump()},

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from spavl_dag.cli.progress import ProgressReporter
 from spavl_dag.errors import SpavlError
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project, artifact_kind
 from spavl_dag.pipeline.stages import Stage, Stages
 

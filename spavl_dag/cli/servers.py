@@ -14,7 +14,7 @@ from rich.console import Console
 
 from spavl_dag.cli.running import synchronize_dagster
 from spavl_dag.errors import BusyError, SpavlError
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 
 _HOST = "127.0.0.1"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spavl_dag.inference.ledger import Ledger
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.status import project_status
 

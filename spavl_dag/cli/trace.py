@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.lineage.trace import Found, Tracer
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.preview import TEXT_COLUMNS
 from spavl_dag.text import redact

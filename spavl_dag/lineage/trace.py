@@ -9,7 +9,7 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.inference.ledger import CallRow, Ledger
-from spavl_dag.params.project import Params
+from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.stages import Stages
 from spavl_dag.pipeline.store import Store

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
-from spavl_dag.params.project import ImageParams
+from spavl_dag.params.sections import ImageParams
 from spavl_dag.schemas import ImageQuarantine, Images, frame
 from spavl_dag.taxonomy import Taxonomy
 

@@ -7,12 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from spavl_dag.errors import SpavlError
-
-PartitionKind = Literal["models", "experiments"]
-"""Section of params.yaml whose keys are the partitions of an artifact."""
+from spavl_dag.names import PartitionKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import polars as pl
 from spavl_dag.errors import InvalidRowsError, MissingInputError
 from spavl_dag.inference.client import CallCounts
 from spavl_dag.inference.ledger import Ledger
-from spavl_dag.params.project import Params, load_params
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.hashing import ContentHasher
 from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.pipeline.recipe import Recipe

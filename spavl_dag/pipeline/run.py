@@ -20,7 +20,8 @@ from spavl_dag.inference.engines.base import Decoding, ImageRef
 from spavl_dag.inference.engines.pool import SHARED, EngineSettings
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.templates import read_template
-from spavl_dag.params.project import BASE_MODEL, ModelEntry, Params
+from spavl_dag.params.models import BASE_MODEL, ModelEntry
+from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.hashing import ContentHasher
 from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.pipeline.revision import head_commit

@@ -16,8 +16,9 @@ from functools import cached_property
 from typing import Any
 
 from spavl_dag.errors import SpavlError
+from spavl_dag.names import PartitionKind
 from spavl_dag.pipeline.hashing import ContentHasher
-from spavl_dag.pipeline.layout import ARTIFACTS, PartitionKind, Project
+from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.yamls import load_yaml
 
 _KNOWN_STAGE_KEYS = {"cmd", "deps", "params", "outs", "metrics", "desc"}

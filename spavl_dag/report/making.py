@@ -14,9 +14,6 @@ from spavl_dag.report.build import build_report
 from spavl_dag.report.differences import differing_params
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
 
-EXAMPLES = 8
-"""Items whose answers stand side by side; those on which checkpoints differ most from the baseline come first."""
-
 
 def make_report(run: Run) -> Made:
     """Write the report's files into the staging folder."""
@@ -52,8 +49,8 @@ def gather(run: Run) -> ReportInputs:
         ),
         judge=judge_name(run.params.roles.judge.model),
         class_names={harm.slug: harm.name for harm in run.taxonomy.classes},
-        confidence=run.params.evaluation.confidence,
-        show_text=run.params.runtime.show_text,
+        confidence=run.params.evaluation.interval.confidence,
+        show_text=run.params.report.show_text,
     )
 
 
@@ -85,7 +82,7 @@ def _reward_model(run: Run) -> RewardModelInfo:
 
 
 def _examples(run: Run, keys: Sequence[str], item_scores: pl.DataFrame) -> pl.DataFrame:
-    """Answers of all checkpoints to the HarmEval items that fewest of them answer as the baseline does."""
+    """Answers of all checkpoints to the HarmEval items on which they differ most."""
     judged = item_scores.filter((pl.col("benchmark") == "harm_eval") & (pl.col("rule") == "judge")).unique(
         ["checkpoint", "item_id"], keep="first", maintain_order=True
     )
@@ -94,7 +91,7 @@ def _examples(run: Run, keys: Sequence[str], item_scores: pl.DataFrame) -> pl.Da
         .agg(pl.col("outcome").std().fill_null(0.0))
         .sort(["outcome", "item_id"], descending=[True, False])
     )
-    shown = spread["item_id"].head(EXAMPLES).to_list()
+    shown = spread["item_id"].head(run.params.report.examples).to_list()
     answers = _of_all(run, keys, "eval_responses").filter(
         (pl.col("benchmark") == "harm_eval") & pl.col("item_id").is_in(shown)
     )

@@ -18,16 +18,14 @@ import polars as pl
 
 from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.inference.templates import read_template
-from spavl_dag.params.training import TRAINED_WITH_REWARD, ExperimentParams, RewardModelParams
+from spavl_dag.params.training import RewardReader, TrainingParams, UntrainedExperiment
 from spavl_dag.pipeline.preview import Picture, counts_table, line_chart
 from spavl_dag.pipeline.run import ADAPTER_FILE, REFERENCE_FILE, Progress, Run
 from spavl_dag.pipeline.store import Made, Training
 from spavl_dag.schemas import frame
-from spavl_dag.training.job import Job, JobMethod, training_key
+from spavl_dag.training.job import Job, method_of, training_key
 from spavl_dag.training.schemas import Curve, RejectedRows
-
-CODE = "spavl_dag/training"
-"""Part of every training's key: other code may train differently."""
+from spavl_dag.training.versions import code_version
 
 WATCH_SECONDS = 10.0
 """Between looks at a training's curve; a shorter training is told of when it is done."""
@@ -39,14 +37,14 @@ SHOWN_CURVES = ("loss", "reward_margin", "accuracy", "reward", "kl")
 def make_checkpoint(run: Run) -> Made:
     """Train the experiment of this partition, or refer to its model where nothing is to be trained."""
     entry = run.params.experiments[run.key]
-    if entry.method == "none":
+    if isinstance(entry, UntrainedExperiment):
         return _refer(entry)
     from spavl_dag.training.runner import train
     from spavl_dag.training.selection import select_rows
 
     selection = select_rows(run.table("dataset"), entry.data, run.params.seed)
-    reward_model = run.project.out("reward_model") if entry.method in TRAINED_WITH_REWARD else None
-    key, job = _plan(run, run.key, entry.method, entry, selection.rows, reward_model=reward_model)
+    reward_model = run.project.out("reward_model") if isinstance(entry, RewardReader) else None
+    key, job = _plan(run, run.key, entry, selection.rows, reward_model=reward_model)
     result = train(job, _watched(run, key, job.work))
     _link(result.folder, run.staging)
     documents: dict[str, Any] = {"training.json": {**result.summary, "selection": selection.as_dict()}}
@@ -75,7 +73,7 @@ def make_reward_model(run: Run) -> Made:
     dataset = run.table("dataset")
     selection = select_rows(dataset, settings.data, run.params.seed)
     held_out = dataset.filter(pl.col("split") == "validation").sort("row_id")
-    _, job = _plan(run, "reward_model", "reward", settings, selection.rows, validation=held_out)
+    _, job = _plan(run, "reward_model", settings, selection.rows, validation=held_out)
     result = train_reward_model(job, run.progress)
     _link(result.folder, run.staging)
     return Made(
@@ -130,7 +128,7 @@ def _watched(run: Run, key: str, work: Path) -> Progress:
     return report
 
 
-def _refer(entry: ExperimentParams) -> Made:
+def _refer(entry: UntrainedExperiment) -> Made:
     return Made(
         tables={"curve": curve_table([]), "rejected": frame(RejectedRows, [])},
         documents={REFERENCE_FILE: {"model": entry.model, "revision": entry.revision}},
@@ -141,32 +139,29 @@ def _refer(entry: ExperimentParams) -> Made:
 def _plan(
     run: Run,
     name: str,
-    method: JobMethod,
-    settings: ExperimentParams | RewardModelParams,
+    training: TrainingParams,
     rows: pl.DataFrame,
     *,
     validation: pl.DataFrame | None = None,
     reward_model: Path | None = None,
 ) -> tuple[str, Job]:
     """The key that names a training's result, and the job; its rows lie in its work folder then."""
-    start = run.resolve(settings.model, settings.revision)
+    start = run.resolve(training.model, training.revision)
     policy, runtime = run.params.policy, run.params.runtime
     template = read_template(run.project.root / policy.prompt)
-    params = settings.model_dump(mode="json")
     inputs = {
         "model": f"{start.identity}@{start.revision}",
         "rows": _content(run, rows),
-        "code": str(run.hasher.md5(run.project.root / CODE)),
+        "code": code_version(method_of(training)),
     }
     if validation is not None:
         inputs["validation"] = _content(run, validation)
     if reward_model is not None:
         inputs["reward_model"] = str(run.hasher.md5(reward_model))
-    key = training_key(method, params, inputs=inputs, template=template, system=policy.system, seed=run.params.seed)
+    key = training_key(training, inputs=inputs, template=template, system=policy.system, seed=run.params.seed)
     work = run.project.trainings / f"{name}-{key}"
     return key, Job(
-        method=method,
-        params=params,
+        training=training,
         model=start.path,
         revision=start.hub_revision,
         base_name=start.identity,
@@ -177,7 +172,7 @@ def _plan(
         reward_model=reward_model,
         work=work,
         seed=run.params.seed,
-        runtime=runtime.training.model_dump(),
+        runtime=runtime.training,
         device=runtime.device,
         dtype=runtime.dtype,
     )

@@ -25,15 +25,17 @@ PLUMBING = {
     "spavl_dag.inference.engines": "docstring; listed where models are asked",
     "spavl_dag.inference.engines.progress_bars": "what is shown",
     "spavl_dag.evaluation": "docstring; listed where items are scored",
-    "spavl_dag.params.evaluation": "checks values that stand in params.yaml",
     "spavl_dag.evaluation.schemas": "listed where items are scored; elsewhere it refuses tables",
+    **{
+        f"spavl_dag.params.{module}": "checks values that stand in params.yaml"
+        for module in ("base", "checks", "evaluation", "load", "models", "pictograms", "sections", "training")
+    },
     "spavl_dag.names": "checks values that stand in params.yaml",
     "spavl_dag.rules": "refuses artifacts, never changes one",
     "spavl_dag.pipeline": "docstring",
     "spavl_dag.pipeline.hashing": "names contents",
     "spavl_dag.pipeline.layout": "paths",
     "spavl_dag.pipeline.making": "order of work",
-    "spavl_dag.params.project": "checks values that stand in params.yaml",
     "spavl_dag.pipeline.preview": "what is shown",
     "spavl_dag.pipeline.recipe": "declarations",
     "spavl_dag.pipeline.revision": "names the commit",
@@ -45,10 +47,7 @@ PLUMBING = {
     "spavl_dag.yamls": "reads params.yaml, dvc.yaml and dvc.lock",
     "spavl_dag.steps": "docstring",
     "spavl_dag.training": "docstring; listed where models are trained",
-    "spavl_dag.params.training": "checks values that stand in params.yaml",
     "spavl_dag.training.schemas": "listed where models are trained; elsewhere it refuses tables",
-    # The recipe's fields stand in params.yaml; only base_model, which lists the folder, is made with them.
-    "spavl_dag.params.pictograms": "checks values that stand in params.yaml",
     "spavl_dag.demo": "docstring",
     # Read by `run` for the taxonomy file; the stages whose steps use classes list it.
     "spavl_dag.taxonomy": "listed where steps use classes",

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import PairParams, load_params
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import PairParams
 from spavl_dag.pipeline.preview import table_preview
 from spavl_dag.pipeline.validation import validate
 from spavl_dag.rules import Scope

@@ -32,8 +32,10 @@ from spavl_dag.integrations.mlflow.checkpoints import (
 from spavl_dag.integrations.mlflow.client import tracking_uri
 from spavl_dag.integrations.mlflow.outbox import deliver
 from spavl_dag.integrations.mlflow.runs import RunRecord
-from spavl_dag.params.project import Params, load_params
-from spavl_dag.pipeline.layout import ARTIFACTS, PartitionKind, Project
+from spavl_dag.names import PartitionKind
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import Params
+from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.pipeline.making import BrokenError, Finished, make
 from spavl_dag.pipeline.preview import Markdown, Picture
 from spavl_dag.pipeline.recipe import Recipe
