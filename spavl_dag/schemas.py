@@ -14,10 +14,9 @@ import pandera.polars as pa
 import polars as pl
 from pandera.polars import PolarsData
 
-from spavl_dag.names import QUESTION_TYPES
+from spavl_dag.names import QUESTION_TYPES, SLUG
 from spavl_dag.states import CallState
 
-SLUG = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 HEX16 = r"^[0-9a-f]{16}$"
 HEX32 = r"^[0-9a-f]{32}$"

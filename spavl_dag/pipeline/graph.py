@@ -174,6 +174,16 @@ class Graph:
         found = [(self._upstream_asset(up), up) for up in asset.upstream(self.context)]
         return list({(owner.name, up.mode): (owner, up) for owner, up in found}.values())
 
+    def sources_of(self, asset: Asset) -> list[Source]:
+        """What an asset depends on beside artifacts: also who takes part, where it reads all parts of one."""
+        found = asset.sources(self.context)
+        for owner, up in self.reads(asset):
+            if up.mode == "all" and owner.partitions:
+                found.append(Source(f"params/{owner.partitions}", (owner.partitions,)))
+            elif up.mode == "baseline":
+                found.append(Source("params/evaluation/baseline", ("evaluation.baseline",)))
+        return list(dict.fromkeys(found))
+
     def upstream(self, stage: Stage) -> list[Stage]:
         """Stages whose outs the given one reads, whole or in part."""
         return [
@@ -236,7 +246,7 @@ class Graph:
         """Everything that no asset makes and some asset depends on, by name."""
         found: dict[str, Source] = {}
         for asset in self.assets.values():
-            for source in asset.sources(self.context):
+            for source in self.sources_of(asset):
                 known = found.setdefault(source.name, source)
                 if known != source:
                     raise SpavlError(f"two assets declare '{source.name}' differently")
@@ -260,15 +270,11 @@ class Graph:
     def _stage(self, asset: Asset, key: str | None) -> Stage:
         deps = list(self.code(asset))
         params: list[str] = []
-        for source in asset.sources(self.context):
+        for source in self.sources_of(asset):
             params += [path.replace("{key}", str(key)) for path in source.keys]
             deps += [self.path(file, key) for file in source.files]
         for owner, up in self.reads(asset):
             deps.append(read_path(owner, up, self._partition_read(asset, owner, up, key)))
-            if up.mode == "all" and owner.partitions:
-                params.append(owner.partitions)
-            elif up.mode == "baseline":
-                params.append("evaluation.baseline")
         return Stage(asset.name, key, tuple(dict.fromkeys(deps)), _without_covered(params), asset.outs(key))
 
     def _partition_read(self, asset: Asset, owner: Asset, up: Upstream, key: str | None) -> str | None:

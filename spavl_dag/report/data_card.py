@@ -219,3 +219,6 @@ def _front_matter(splits: Mapping[str, int]) -> list[str]:
             name = split if config == "default" else "test"
             lines += [f"  - split: {name}", f"    path: hf/{FILE_NAMES[split]}.parquet"]
     return [*lines, "tags:", "- safety", "- preference", "- vision-language", "---", ""]
+
+
+class CardFacts: ...

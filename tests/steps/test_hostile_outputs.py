@@ -9,11 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 from PIL import Image
-from spavl_dag.pipeline.validation import validate
-from spavl_dag.rules import Scope
 
 from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import PairParams, load_params
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import PairParams
 from spavl_dag.preview import table_preview
 from spavl_dag.schemas import ImageQuarantine, Images, frame
 from spavl_dag.steps.captions import caption_images

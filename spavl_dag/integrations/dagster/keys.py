@@ -29,7 +29,7 @@ def dependencies(graph: Graph, asset: Asset) -> list[dg.AssetDep]:
     for owner, up in graph.reads(asset):
         modes.setdefault(owner.name, (owner, []))[1].append(up)
     deps = [_dep(graph, asset, owner, ups) for owner, ups in modes.values()]
-    return deps + [dg.AssetDep(source_key(source)) for source in asset.sources(graph.context)]
+    return deps + [dg.AssetDep(source_key(source)) for source in graph.sources_of(asset)]
 
 
 def _dep(graph: Graph, asset: Asset, owner: Asset, ups: list[Upstream]) -> dg.AssetDep:

@@ -104,7 +104,7 @@ def _stage(graph: Graph, asset: Asset) -> Iterator[str]:
 
 def _deps(graph: Graph, asset: Asset) -> list[str]:
     deps = list(graph.code(asset))
-    for source in asset.sources(graph.context):
+    for source in graph.sources_of(asset):
         deps += [_template(file, asset) for file in source.files]
     for owner, up in graph.reads(asset):
         part = None
@@ -117,12 +117,7 @@ def _deps(graph: Graph, asset: Asset) -> list[str]:
 
 
 def _params(graph: Graph, asset: Asset) -> list[str]:
-    paths = [path.replace("{key}", "${key}") for source in asset.sources(graph.context) for path in source.keys]
-    for owner, up in graph.reads(asset):
-        if owner.partitions and up.mode == "all":
-            paths.append(owner.partitions)
-        elif up.mode == "baseline":
-            paths.append("evaluation.baseline")
+    paths = [path.replace("{key}", "${key}") for source in graph.sources_of(asset) for path in source.keys]
     once = list(dict.fromkeys(paths))
     return [path for path in once if not any(path.startswith(f"{other}.") for other in once)]
 
