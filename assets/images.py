@@ -27,7 +27,7 @@ def images(run: Run) -> Made:
             "near_duplicate_groups": found.images["near_duplicate_group"].n_unique(),
             "sample": contact_sheet(refs, show or settings.source == "pictograms"),
             "preview": table_preview(
-                found.images, show, ["image_id", "class_id", "format", "width", "height", "source", "license"]
+                found.images, show, ["image_id", "class_id", "format", "width", "height", "source", "licence"]
             ),
         },
     )

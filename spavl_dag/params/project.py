@@ -125,7 +125,7 @@ class ImageParams(_Strict):
     per_class: Annotated[int, Field(ge=1, description="cards per class; only for pictograms")]
     folder: Annotated[str, Field(description="folder of images, a sub-folder per class or a manifest")]
     manifest: Annotated[str | None, Field(description="CSV or JSONL inside the folder")]
-    license: Annotated[str, Field(description="license of images whose manifest names none")]
+    license: Annotated[str, Field(description="licence of images whose manifest names none")]
     min_side: Annotated[int, Field(ge=1)]
     max_pixels: Annotated[int, Field(ge=1)]
     near_duplicate_distance: Annotated[int, Field(ge=0, le=32, description="bits of 64")]
