@@ -120,7 +120,7 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
                 "class_ids": [harm.slug],
                 "source": "pictograms",
                 "source_caption": card_caption(spec),
-                "license": params.license,
+                "licence": params.license,
                 "notes": "",
             }
     yield from found.values()
@@ -170,7 +170,7 @@ def _from_folder(
                 "class_ids": list(image.class_slugs),
                 "source": image.source or image.path,
                 "source_caption": image.caption,
-                "license": image.license,
+                "licence": image.license,
                 "notes": "; ".join(image.notes),
             }
         )
