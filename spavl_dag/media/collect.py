@@ -120,7 +120,7 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
                 "class_ids": [harm.slug],
                 "source": "pictograms",
                 "source_caption": card_caption(spec),
-                "licence": params.license,
+                "license": params.license,
                 "notes": "",
             }
     yield from found.values()
@@ -170,7 +170,7 @@ def _from_folder(
                 "class_ids": list(image.class_slugs),
                 "source": image.source or image.path,
                 "source_caption": image.caption,
-                "licence": image.license,
+                "license": image.license,
                 "notes": "; ".join(image.notes),
             }
         )

@@ -25,8 +25,8 @@ _COLUMNS = {
     "class": "class",
     "classes": "class",
     "caption": "caption",
-    "licence": "licence",
-    "license": "licence",
+    "license": "license",
+    "licence": "license",
     "source": "source",
 }
 _HINT = "Columns: `file`; and optionally `class` (several separated by ;), `caption`, `license`, `source`."
@@ -143,14 +143,14 @@ def _row(fields: dict[str, Any], folder: Path) -> ManifestRow | str:
     names = classes.split(";") if isinstance(classes, str) else [] if classes is None else classes
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return "`class` must be text or a list of texts"
-    for key in ("caption", "licence", "source"):
+    for key in ("caption", "license", "source"):
         if not isinstance(fields.get(key), str | None):
             return f"`{key}` must be text"
     return ManifestRow(
         file=_relative(file, folder),
         classes=tuple(name.strip() for name in names if name.strip()),
         caption=one_line(fields.get("caption") or "") or None,
-        license=one_line(fields.get("licence") or "") or None,
+        license=one_line(fields.get("license") or "") or None,
         source=one_line(fields.get("source") or "") or None,
     )
 
@@ -167,7 +167,7 @@ def _relative(file: str, folder: Path) -> str:
 
 def _merged(first: ManifestRow, second: ManifestRow) -> ManifestRow:
     notes = list(first.notes)
-    for key in ("caption", "licence", "source"):
+    for key in ("caption", "license", "source"):
         mine, other = getattr(first, key), getattr(second, key)
         if mine and other and mine != other:
             notes.append(f"the manifest gives another {key} too")
