@@ -71,7 +71,10 @@ def main() -> None:
     for path in (ROOT / "pyproject.toml", *sorted(ROOT.glob("constraints*.txt")), Path(__file__)):
         key.update(path.read_bytes())
     reason = reason_for_a_new_one(state)
-    broken = [] if reason else forget_broken(VENV) + forget_broken(DVC_HOME)
+    broken = [] if reason else forget_broken(VENV)
+    if not reason and (broken_dvc := forget_broken(DVC_HOME)):
+        broken += broken_dvc
+        state.pop("dvc", None)
     if reason or broken or state["key"] != key.hexdigest() or not DVC.exists():
         build(state, torch, extras, reason, broken)
         write_state(state | {"extras": extras, "key": key.hexdigest()})
@@ -188,10 +191,11 @@ def install_torch(state: State, build_name: str) -> None:
             told = f"torch {version} ({build_name}) from {source}"
             uv_install("--reinstall-package", "torch", *wanted, *options, told=told)
         except SetupError as error:
-            failures += f"  {source}: {error}\n"
-            continue
-        state |= {"torch": build_name, "source": options}
-        return
+            cause = re.search(r"(?:hint|cause): (.+)", str(error))
+            failures += f"  {source}: {cause[1] if cause else error}\n"
+        else:
+            state |= {"torch": build_name, "source": options}
+            return
     raise SetupError(
         f"torch {version} could not be had as build '{build_name}' for Python {PYTHON_VERSION}. Tried:\n{failures}"
         "Ways out:\n"
