@@ -7,8 +7,9 @@ from pathlib import Path
 from spavl_dag.params.pictograms import PictogramModelParams
 from spavl_dag.params.project import HubReference
 from spavl_dag.pipeline.preview import counts_table
-from spavl_dag.pipeline.run import REFERENCE_FILE, Progress
+from spavl_dag.pipeline.run import REFERENCE_FILE
 from spavl_dag.pipeline.store import Made
+from spavl_dag.progress import Progress
 
 PROMPTS = "prompts/pictograms"
 """The model is trained on the very templates it is asked with."""
@@ -28,13 +29,7 @@ def train_pictogram_model(
     """
     from spavl_dag.demo.train import train_base_model
 
-    measured = train_base_model(
-        target,
-        recipe,
-        seed,
-        progress=lambda phase, step, total, _metrics: progress(phase, step, total),
-        prompts_dir=root / PROMPTS,
-    )
+    measured = train_base_model(target, recipe, seed, progress, prompts_dir=root / PROMPTS)
     # Times differ from run to run, so they stay out of the artifact and its hash.
     scores = {name: value for name, value in measured.items() if not name.startswith("seconds")}
     shown = {name: f"{value:.3f}" for name, value in scores.items()}

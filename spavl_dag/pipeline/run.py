@@ -15,10 +15,11 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError
-from spavl_dag.inference.client import CallCounts, ModelClient, ModelSpec
-from spavl_dag.inference.engines.base import Decoding, ImageRef
-from spavl_dag.inference.engines.pool import SHARED, EngineSettings
+from spavl_dag.inference.client import CallCounts, ModelClient
+from spavl_dag.inference.engines.base import EngineSettings
+from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import Decoding, ImageRef, ModelSpec
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.project import BASE_MODEL, ModelEntry, Params
 from spavl_dag.pipeline.hashing import ContentHasher
@@ -26,10 +27,8 @@ from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.pipeline.revision import head_commit
 from spavl_dag.pipeline.stages import Stages
 from spavl_dag.pipeline.store import Store, read_noted_runs
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.taxonomy import Taxonomy, load_taxonomy
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 CurveCallback = Callable[[str, Sequence[Mapping[str, float]]], None]
 """Told, now and then while a training runs, its key and the new rows of its curve."""
@@ -39,10 +38,6 @@ REFERENCE_FILE = "reference.json"
 
 ADAPTER_FILE = "adapter_of.json"
 """In a checkpoint's folder, when it is an adapter: which model it belongs to."""
-
-
-def no_progress(_label: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
 
 
 def no_curve(_training: str, _rows: Sequence[Mapping[str, float]]) -> None:
@@ -261,7 +256,7 @@ class Run:
             partition=self.partition,
             seed=self.params.seed,
             counts=self.counts,
-            progress=lambda done, total: self.progress(role, done, total),
+            progress=self.progress,
         )
 
     def log_fields(self) -> dict[str, Any]:

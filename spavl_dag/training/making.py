@@ -16,12 +16,13 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.training import TRAINED_WITH_REWARD, ExperimentParams, RewardModelParams
 from spavl_dag.pipeline.preview import Picture, counts_table, line_chart
-from spavl_dag.pipeline.run import ADAPTER_FILE, REFERENCE_FILE, Progress, Run
+from spavl_dag.pipeline.run import ADAPTER_FILE, REFERENCE_FILE, Run
 from spavl_dag.pipeline.store import Made, Training
+from spavl_dag.progress import Progress
 from spavl_dag.schemas import frame
 from spavl_dag.training.job import Job, JobMethod, training_key
 from spavl_dag.training.schemas import Curve, RejectedRows

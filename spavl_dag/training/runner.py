@@ -21,11 +21,11 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
 from spavl_dag.params.training import TRAINED_WITH_REWARD, GroupParams, PpoParams
-from spavl_dag.pipeline.run import no_progress
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job, JobMethod
 from spavl_dag.training.models import load_processor
-from spavl_dag.training.progress import Progress, read_curve
+from spavl_dag.training.progress import read_curve
 from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
 
 TrainMethod = Callable[[Job, Sequence[PreferenceRow], Encoder, Progress], None]

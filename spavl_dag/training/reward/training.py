@@ -9,9 +9,9 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.pipeline.preview import Picture
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
-from spavl_dag.training.progress import Progress
 from spavl_dag.training.reward.evaluation import measure_pairs
 from spavl_dag.training.reward.pictures import calibration_plot, margin_histogram
 from spavl_dag.training.reward.trainer import HELD_OUT

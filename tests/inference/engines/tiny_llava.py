@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.inference.request import ImageRef, Request, single_turn
 
 WORDS = [f"word{number}" for number in range(240)] + ["USER:", "ASSISTANT:", "SYSTEM:", "poison"]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
@@ -125,8 +125,6 @@ def request(
     key = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return Request(
         key=key,
-        prompt=prompt,
-        system=system,
-        image=image,
+        messages=single_turn(prompt, image, system),
         seed=int.from_bytes(key[:8], "big") if seed is None else seed,
     )
