@@ -54,7 +54,7 @@ class CallKeys:
     def __init__(self, spec: ModelSpec, seed: int) -> None:
         """Hash what all calls share."""
         self._spec = spec
-        self._seed = seed
+        self._end = f",{seed}"
         self._options = _named(_options(spec))
         self._system: str | None = None
         self._start = self._hash_of_model(None)
@@ -68,14 +68,14 @@ class CallKeys:
         """
         single = as_single_turn(messages)
         if single is None:
-            system, turn, options = None, "--", _named({"messages": _conversation(messages)}) + self._options
+            system, turn, more = None, "--", _named({"messages": _conversation(messages)})
         else:
             prompt, image, system = single
-            turn, options = _field(prompt) + _field(image.sha256 if image else None), self._options
+            turn, more = _field(prompt) + ("-" if image is None else _field(image.sha256)), ""
         if system != self._system:
             self._system, self._start = system, self._hash_of_model(system)
         state = self._start.copy()
-        state.update(_bytes(f"{turn}{sample_index},{self._seed}{options}"))
+        state.update(_bytes(f"{turn}{sample_index}{self._end}{more}{self._options}"))
         return state.digest()
 
     def _hash_of_model(self, system: str | None) -> blake2b:

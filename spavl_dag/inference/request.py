@@ -142,19 +142,20 @@ def single_turn(prompt: str, image: ImageRef | None = None, system: str | None =
 
 def as_single_turn(messages: Messages) -> SingleTurn | None:
     """What `single_turn` was given, or None for any other conversation."""
-    match messages:
-        case (Message("user", parts),):
-            system = None
-        case (Message("system", (str(system),)), Message("user", parts)):
-            pass
-        case _:
+    # Asked for every key, also of calls that the ledger has: twice as fast as `match`.
+    if not messages or len(messages) > 2:
+        return None
+    system: str | ImageRef | None = None
+    if len(messages) == 2:
+        role, parts = messages[0]
+        if role != "system" or len(parts) != 1 or not isinstance(system := parts[0], str):
             return None
-    match parts:
-        case (str(prompt),):
-            return SingleTurn(prompt, None, system)
-        case (ImageRef() as image, str(prompt)):
-            return SingleTurn(prompt, image, system)
-    return None
+    role, parts = messages[-1]
+    if role != "user" or not parts or len(parts) > 2 or not isinstance(prompt := parts[-1], str):
+        return None
+    if len(parts) == 1:
+        return SingleTurn(prompt, None, system)
+    return SingleTurn(prompt, image, system) if isinstance(image := parts[0], ImageRef) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,8 +86,6 @@ def _clear(path: Path, error: sqlite3.Error) -> SpavlError | None:
                 column = re.match(r"Could not decode to UTF-8 column '(\w+)'", str(error))
                 return damaged(path, f"a text in it{f' ({column[1]})' if column else ''} is no UTF-8 any more")
             return None
-        case sqlite3.SQLITE_READONLY_DBMOVED:
-            return LedgerError(f"{path} was moved or deleted while it was open.", "Put it back, and run again.")
         case code:
             primary = code & 0xFF
     match primary:
@@ -117,6 +115,14 @@ def read_only(path: Path) -> LedgerError:
         f"{path} can't be written: this user may only read it.",
         f"Give yourself the right to write to it and to its folder (`chmod u+w`, {_owner(path)}), "
         "or work on a copy of the project.",
+    )
+
+
+def moved(path: Path) -> LedgerError:
+    """Another file, or none, lies where the ledger was opened."""
+    return LedgerError(
+        f"{path} was moved, replaced or deleted while it was open.",
+        "Put it back, or leave the one that is there now, and run again: calls that are missing are made again.",
     )
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spavl_dag.inference.keys import KEY_BYTES
-from spavl_dag.inference.ledger.errors import clear_errors, clear_rows, damaged, read_only
+from spavl_dag.inference.ledger.errors import clear_errors, clear_rows, damaged, moved, read_only
 from spavl_dag.inference.ledger.key_index import KeyIndex
-from spavl_dag.inference.ledger.opening import open_file, require_space
+from spavl_dag.inference.ledger.opening import file_id, open_file, require_space
 from spavl_dag.inference.ledger.rows import (
     CallRow,
     Context,
@@ -71,6 +71,7 @@ class Ledger:
         self._index = KeyIndex()
         self._seen = 0  # the last batch in the index
         self._db, self.read_only = open_file(self.path, read_only=read_only)
+        self._file = file_id(self.path)
 
     def __enter__(self) -> Self:
         """Return the ledger itself."""
@@ -112,6 +113,8 @@ class Ledger:
         """
         if self.read_only:
             raise read_only(self.path)
+        if file_id(self.path) != self._file:  # SQLite would go on writing to a file that nobody finds again
+            raise moved(self.path)
         known = dict(self._context_ids)
         with clear_errors(self.path):
             require_space(self.path, 2 * text_bytes)
@@ -331,7 +334,7 @@ class Ledger:
             marks = ",".join("?" * len(chunk))
             yield from self._db.execute(
                 f"SELECT {columns} FROM calls {join} WHERE calls.id IN ({marks}) ORDER BY calls.id", chunk
-            )
+            ).fetchall()
 
     def _context(self, number: int) -> Context:
         if number not in self._contexts:  # another process may have added some since

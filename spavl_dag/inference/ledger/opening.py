@@ -56,6 +56,15 @@ def is_writable(path: Path) -> bool:
     return not path.exists() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
+def file_id(path: Path) -> tuple[int, int] | None:
+    """What tells the file from any other one; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def require_space(path: Path, needed: int = 0) -> None:
     """Make sure that the disk has room before anything is written.
 
