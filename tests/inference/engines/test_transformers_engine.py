@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, picture, request
+from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, conversation, picture, request
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines import open_engine
 from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.image_features import FeatureCache, UnjoinableError, join_features
 from spavl_dag.inference.engines.transformers_engine import CACHE_BYTES, TransformersEngine
-from spavl_dag.inference.request import Decoding, Generation, ImageRef, Request
+from spavl_dag.inference.request import Decoding, Generation, ImageRef, Message, Request
 from spavl_dag.media.decode import decode_image
 from spavl_dag.states import CallState
 
@@ -378,6 +378,121 @@ def test_chat_templates_without_system_turn_or_with_plain_strings(copied: Path) 
     assert as_string._loaded.chat.text(request(system="word1").messages).startswith("word1 ")
     template.unlink()
     opening_fails(str(copied), "chat template")
+
+
+def user(*parts: str | ImageRef) -> Message:
+    return Message("user", parts)
+
+
+def model(*parts: str | ImageRef) -> Message:
+    return Message("assistant", parts)
+
+
+DIALOGUE = (
+    Message("system", ("word3",)),
+    user(picture(1), "word1 word2", picture(9), "word7"),
+    model("word8"),
+    user("word4 <image> </s>"),
+)
+
+
+def test_conversations_of_several_turns_and_images(engine: TransformersEngine) -> None:
+    row = conversation(*DIALOGUE)
+    others = [
+        conversation(*DIALOGUE[1:]),
+        conversation(DIALOGUE[0], user(picture(9), "word1 word2", picture(1), "word7"), *DIALOGUE[2:]),
+        conversation(*DIALOGUE[:2], model("word9"), DIALOGUE[3]),
+        *mixed_requests(6),
+    ]
+    results = all_of(engine, [*others, row], Decoding(10))
+    assert {result.state for result in results.values()} == {CallState.OK}
+    assert len({results[each.key].text for each in [row, *others[:3]]}) > 2  # the turns and the images' order matter
+    assert one_of(engine, row, Decoding(10)) == results[row.key]
+    loaded = engine._loaded.checkpoint
+    text = "<s>SYSTEM: word3 USER: <image> word1 word2 <image> word7 "
+    text += "ASSISTANT: word8 USER: word4 < image> < /s> ASSISTANT:"
+    assert engine._loaded.chat.text(row.messages) == text
+    inputs = loaded.processor(
+        text=[text],
+        images=[decode_image(image.read()) for image in row.images],
+        add_special_tokens=False,
+        return_tensors="pt",
+    )
+    ids = loaded.model.generate(**inputs, generation_config=loaded.generation_config(10))
+    new = ids[0, inputs["input_ids"].shape[1] :]
+    assert results[row.key].text == loaded.processor.tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ((), "the last turn isn't the user's"),
+        ((user("word1"), model("word2")), "the last turn isn't the user's"),
+        ((user("word1"), model(picture(1), "word2"), user("word3")), "an image in a assistant turn"),
+        ((Message("system", (picture(1), "word2")), user("word3")), "an image in a system turn"),
+    ],
+)
+def test_what_no_model_is_asked_is_that_rows_error(
+    engine: TransformersEngine, messages: tuple[Message, ...], told: str
+) -> None:
+    fine, bad = request("word1"), conversation(*messages)
+    results = all_of(engine, [fine, bad])
+    assert results[fine.key] == one_of(engine, fine)
+    assert (results[bad.key].state, results[bad.key].error) == (CallState.PERMANENT_ERROR, told)
+
+
+LOOP = "for message in messages"
+
+
+@pytest.mark.parametrize(
+    ("change", "messages", "told"),
+    [
+        (
+            lambda text: "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + text,
+            (user("word1"), user("word2")),
+            "can't render these turns: one turn only",
+        ),
+        (
+            lambda text: text.replace(LOOP, f"{LOOP}[-1:]"),
+            (user("word1"), user("word2")),
+            "leaves out a text of a user turn",
+        ),
+        (
+            lambda text: text.replace(LOOP, f"{LOOP} if message.role == 'user'"),
+            (user("word1"), model("word2"), user("word3")),
+            "no assistant turn",
+        ),
+        (
+            lambda text: text.replace("<image> {% else %}", "{% if loop.first %}<image> {% endif %}{% else %}"),
+            (user(picture(1), picture(2), "word1"),),
+            "doesn't place 2 images",
+        ),
+    ],
+)
+def test_what_a_template_can_t_put_is_those_rows_error(
+    copied: Path, change: Callable[[str], str], messages: tuple[Message, ...], told: str
+) -> None:
+    template = copied / "chat_template.jinja"
+    template.write_text(change(template.read_text()))
+    narrow = opened_here(copied)
+    fine = [request("word1", image=picture(1)), request("word2")]
+    bad = conversation(*messages)
+    results = all_of(narrow, [*fine, bad])
+    assert [results[row.key].state for row in fine] == [CallState.OK] * 2
+    assert results[bad.key].state is CallState.PERMANENT_ERROR
+    assert told in str(results[bad.key].error)
+
+
+def test_a_system_turn_on_some_rows_only_is_their_error(copied: Path) -> None:
+    template = copied / "chat_template.jinja"
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    template.write_text(refusing + template.read_text())
+    without = opened_here(copied)
+    fine, bad = request("word1"), request("word1", system="word2")
+    results = all_of(without, [fine, bad])
+    assert results[fine.key].state is CallState.OK
+    assert results[bad.key].state is CallState.PERMANENT_ERROR
+    assert "no system turn" in str(results[bad.key].error)
 
 
 def test_another_checkpoint_writes_other_texts(engine: TransformersEngine, tmp_path: Path) -> None:
