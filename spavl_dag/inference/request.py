@@ -145,11 +145,12 @@ def as_single_turn(messages: Messages) -> SingleTurn | None:
     # Asked for every key, also of calls that the ledger has: twice as fast as `match`.
     if not messages or len(messages) > 2:
         return None
-    system: str | ImageRef | None = None
+    system: str | None = None
     if len(messages) == 2:
         role, parts = messages[0]
-        if role != "system" or len(parts) != 1 or not isinstance(system := parts[0], str):
+        if role != "system" or len(parts) != 1 or not isinstance(parts[0], str):
             return None
+        system = parts[0]
     role, parts = messages[-1]
     if role != "user" or not parts or len(parts) > 2 or not isinstance(prompt := parts[-1], str):
         return None

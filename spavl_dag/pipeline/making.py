@@ -19,10 +19,11 @@ from spavl_dag.params.project import Params, load_params
 from spavl_dag.pipeline.hashing import ContentHasher
 from spavl_dag.pipeline.layout import ARTIFACTS, Project
 from spavl_dag.pipeline.recipe import Recipe
-from spavl_dag.pipeline.run import CurveCallback, Progress, Run, no_curve, no_progress
+from spavl_dag.pipeline.run import CurveCallback, Run, no_curve
 from spavl_dag.pipeline.stages import Fingerprint, Stage, Stages
 from spavl_dag.pipeline.store import Made, Store
 from spavl_dag.pipeline.validation import Outcome, validate
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.rules import Scope
 
 

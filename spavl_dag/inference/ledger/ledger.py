@@ -44,6 +44,28 @@ _CHUNK = 1_000  # parameters of one query: the fastest of 300 to 30,000
 _T = TypeVar("_T")
 
 
+def _generation(
+    key: bytes,
+    state: int,
+    text: str | bytes,
+    finish_reason: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cost_usd: float,
+    error: str | bytes | None,
+) -> Generation:
+    return Generation(
+        key,
+        STATES[state],
+        restored(text),
+        finish_reason,
+        prompt_tokens,
+        completion_tokens,
+        cost_usd,
+        None if error is None else restored(error),
+    )
+
+
 class Ledger:
     """An open ledger; use it as a context manager, from one thread.
 
@@ -178,10 +200,7 @@ class Ledger:
         """Return what `fetch` would, with only the columns that projections need, and faster."""
         chosen = self._chosen(keys)
         with clear_rows(self.path):
-            found = {
-                key: Generation(key, STATES[state], restored(text), reason, *numbers, error and restored(error))
-                for key, state, text, reason, *numbers, error in self._by_id(_GENERATION_COLUMNS, chosen.values())
-            }
+            found = {columns[0]: _generation(*columns) for columns in self._by_id(_GENERATION_COLUMNS, chosen.values())}
         return self._complete(chosen, found)
 
     def attempts(self, key: bytes) -> list[CallRow]:
@@ -316,7 +335,7 @@ class Ledger:
             call.prompt_tokens,
             call.completion_tokens,
             call.cost_usd,
-            call.error and restored(call.error),
+            None if call.error is None else restored(call.error),
             *self._context(context),
             restored(call.prompt),
             call.image_sha256,

@@ -38,10 +38,11 @@ from spavl_dag.pipeline.making import BrokenError, Finished, make
 from spavl_dag.pipeline.preview import Markdown, Picture
 from spavl_dag.pipeline.recipe import Recipe
 from spavl_dag.pipeline.revision import head_commit
-from spavl_dag.pipeline.run import CurveCallback, Progress, no_curve, no_progress
+from spavl_dag.pipeline.run import CurveCallback, no_curve
 from spavl_dag.pipeline.stages import Stages
 from spavl_dag.pipeline.store import note_run
 from spavl_dag.pipeline.validation import Outcome, check_names
+from spavl_dag.progress import Progress, no_progress
 
 ENTRIES: Mapping[PartitionKind, str] = {
     "models": "The answering models: their entries in params.yaml and their prompt templates.",
