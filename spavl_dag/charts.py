@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from spavl_dag.stats import wilson_interval
@@ -41,7 +41,7 @@ BLUE = LINES[0]
 MARKERS = "osD^"
 DASHES = ("-", (0, (4, 2)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))  # in widths of the line
 
-_STYLE = {"text.parse_math": False}
+_STYLE: Any = {"text.parse_math": False}
 """A label is what a user or a model wrote: a dollar sign in it begins no formula."""
 
 _NAMESPACE = re.compile(r"\{[^}]*\}")
