@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from spavl_dag.yamls import dump_yaml, load_yaml, shared_places
@@ -52,9 +52,7 @@ DOCUMENTS = st.one_of(
 def test_every_document_is_read_as_dvc_reads_it() -> None:
     documents: set[str] = set()
 
-    @settings(
-        max_examples=1500, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck), deadline=None
-    )
+    @settings(max_examples=1500, database=None, phases=[Phase.generate], deadline=None)
     @given(DOCUMENTS)
     def collect(text: str) -> None:
         documents.add(text)
@@ -130,8 +128,10 @@ KEYS = st.one_of(SCALARS, WORDS)
 PLAIN = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), KEYS)
 
 
-@given(st.dictionaries(KEYS, st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner))))
-@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(KEYS, PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(KEYS, PLAIN, max_size=3), max_size=4)
+)
+@settings(max_examples=60, deadline=None)
 def test_what_is_written_is_read_again(content: dict[str, Any]) -> None:
     written = dump_yaml(content)
     assert load_yaml(written) == content
