@@ -36,6 +36,7 @@ RUN_BY = {
     "dvc plots show": "tests/integrations/test_alignment.py",
     "dvc status": "tests/integrations/test_two_doors.py",
     "dvc repro": "tests/integrations/test_two_doors.py",
+    "dvc exp run": "tests/params/test_overrides.py",
     "dvc commit": "tests/integrations/test_two_doors.py",
     "dvc push": "DVC's own",
     "dagster instance concurrency set models 2": "tests/test_cli.py",
