@@ -143,8 +143,11 @@ def test_advbench_with_and_without_suffix(tmp_path: Path) -> None:
     ]
     assert [item.intent for item in items] == [None, None, "Do, harm", "Do more"]
     assert items[0].group == items[2].group
-    (tmp_path / "suffix.txt").write_text("")
-    assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    for empty in ("", "\ufeff", "\ufeff\n"):
+        (tmp_path / "suffix.txt").write_text(empty, encoding="utf-8")
+        assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    (tmp_path / "suffix.txt").write_text("\ufeffnow", encoding="utf-8")
+    assert load("advbench", tmp_path)[-1].question == "Do more now"
 
 
 def test_a_csv_without_its_columns_is_told(tmp_path: Path) -> None:
@@ -177,6 +180,11 @@ def test_figstep_images_alone_and_another_prompt(tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("go on\n")
     (item,) = load("figstep", tmp_path)
     assert (item.question, item.intent, item.category) == ("go on", None, "category_3")
+    (tmp_path / "prompt.txt").write_text("\ufeffgo on\n", encoding="utf-8")
+    assert load("figstep", tmp_path)[0].question == "go on"
+    (tmp_path / "prompt.txt").write_bytes(b"\xff\xfeg\x00")
+    with pytest.raises(BenchmarkFormatError, match=r"prompt\.txt can't be read"):
+        load("figstep", tmp_path)
 
 
 @pytest.mark.skipif(not FIGSTEP.is_dir(), reason="shared/data/figstep_tiny is not beside the checkout")

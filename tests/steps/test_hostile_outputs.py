@@ -99,7 +99,7 @@ def images() -> pl.DataFrame:
             "class_ids": ["weapon"],
             "source": "test",
             "source_caption": None,
-            "license": "CC0-1.0",
+            "licence": "CC0-1.0",
             "notes": "",
         }
         for place, image_id in enumerate(IMAGE_IDS)

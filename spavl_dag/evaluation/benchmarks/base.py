@@ -146,7 +146,7 @@ def read_json(path: Path) -> Any:
         BenchmarkFormatError: It isn't JSON.
     """
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise BenchmarkFormatError(f"{path} is not JSON: {error}", "Get the official file again.") from error
 
@@ -158,7 +158,7 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         BenchmarkFormatError: A line isn't a JSON object or lacks a column.
     """
     rows = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -175,7 +175,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         BenchmarkFormatError: A column is missing, or a row has no text in one of them.
     """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     lacking = [column for column in columns if column not in (reader.fieldnames or ())]
     if lacking:
         raise BenchmarkFormatError(
@@ -265,7 +265,13 @@ def _image_bytes(cell: Mapping[str, Any] | None) -> bytes:
     return bytes(data) if data else Path(cell["path"]).read_bytes()
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        MissingInputError: It isn't there.
+        BenchmarkFormatError: It can't be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

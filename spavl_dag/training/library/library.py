@@ -131,7 +131,7 @@ def _load(text: str, name: str) -> dict[str, Any]:
 
 def _end_of_section(lines: Sequence[str], name: str) -> int:
     """Index behind the section's last line; blank lines and comments after that belong to what follows."""
-    starts = [number for number, line in enumerate(lines) if _SECTION.fullmatch(line.rstrip())]
+    starts = [number for number, line in enumerate(lines) if _SECTION.fullmatch(line.lstrip("\ufeff").rstrip())]
     if len(starts) != 1:
         raise ParamsError(f"{name} has no line 'experiments:' with entries below it", _BY_HAND)
     end = starts[0] + 1
