@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from spavl_dag.evaluation.schemas import ClassScores, EvalScores, ItemScores
 from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import class_scores, summarize
-from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.inference.verdicts import REFUSAL_RULE
+from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.stats import mcnemar_exact, newcombe_paired, wilson_interval
 from tests.evaluation.tables import items, responses, scores
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from spavl_dag.training.reward.training import train_reward_model
 
 from spavl_dag.errors import MissingInputError, ParamsError
 from spavl_dag.training.job import Job
-from spavl_dag.training.reward.training import train_reward_model
 from spavl_dag.training.runner import train
 from tests.training.killing import interrupt_training, kill_training, same_files
 from tests.training.tiny_jobs import FULL, LORA, make_job, nothing
