@@ -68,7 +68,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Generation:
     """What came back for an item.
 
     Attributes:

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from spavl_dag.integrations.huggingface.front_matter import front_matter
+
 FILE_NAMES = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
 """File name by split; the published names of the evaluation configs are `harm` and `help`."""
 
@@ -22,12 +24,12 @@ def write_dataset_files(rows: pl.DataFrame, card: str, images: Path, target: Pat
 
     Args:
         rows: Table `dataset`.
-        card: The data card.
+        card: The data card, to which the front matter is added.
         images: Folder of the `images` artifact.
         target: Folder to write into.
     """
-    (target / "README.md").write_text(card, encoding="utf-8")
     write_hub_files(rows, images / "files", target / "hf")
+    (target / "README.md").write_text(front_matter(target) + card, encoding="utf-8")
     write_trainer_json(rows, target / "trainer")
 
 
