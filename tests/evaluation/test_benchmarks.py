@@ -21,8 +21,8 @@ from spavl_dag.evaluation.items import EvalItem, references_of, write_items
 from spavl_dag.evaluation.metrics import metric_name
 from spavl_dag.evaluation.schemas import NAME, BenchmarkItems
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import IntervalSettings, summarize
-from spavl_dag.params.evaluation import BenchmarkParams
+from spavl_dag.evaluation.summary import summarize
+from spavl_dag.params.evaluation import BenchmarkParams, IntervalSettings
 from tests.conftest import CHECKOUT, SHARED_DATA
 
 FIGSTEP = SHARED_DATA / "figstep_tiny"
@@ -382,7 +382,7 @@ def test_the_benchmark_of_the_docs_is_one_file(tmp_path: Path, monkeypatch: pyte
     picture(tmp_path / "a.png")
     items = write_items({"riddles": load("riddles", tmp_path)}, tmp_path / "out")
     said = items.select("benchmark", "item_id", response=pl.lit("A cat."), call_key=pl.lit("0" * 32))
-    scores = summarize(score_items(items, said, {}, {}), None, IntervalSettings(0.95, 100, 0))
+    scores = summarize(score_items(items, said, {}, {}), None, IntervalSettings(confidence=0.95, resamples=100), 0)
     assert scores.select("name", "value").rows() == [("riddles/accuracy", 1.0)]
 
 
