@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
 from spavl_dag.media.collect import classes_to_search, collect_images
 from spavl_dag.pipeline.preview import contact_sheet, counts_table, table_preview
 from spavl_dag.pipeline.recipe import artifact
@@ -23,6 +27,7 @@ def images(run: Run) -> Made:
         metadata={
             "quarantined": found.quarantine.height,
             "quarantine_reasons": counts_table(reasons, "reason", "files"),
+            "passed_over": counts_table(_by_suffix(found.passed_over), "suffix, for instance", "files"),
             "classes_without_images": counts_table(lacking, "class", "keywords to search"),
             "near_duplicate_groups": found.images["near_duplicate_group"].n_unique(),
             "sample": contact_sheet(refs, show or settings.source == "pictograms"),
@@ -31,3 +36,11 @@ def images(run: Run) -> Made:
             ),
         },
     )
+
+
+def _by_suffix(files: Sequence[str]) -> dict[str, int]:
+    """How many files have which suffix, each with one of them."""
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for file in files:
+        named[PurePosixPath(file).suffix.lower()].append(file)
+    return {f"{suffix or 'none'}, {group[0]}": len(group) for suffix, group in sorted(named.items())}
