@@ -34,12 +34,13 @@ Reason = Literal["empty", "truncated", "damaged", "not_an_image", "too_large", "
 _FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _JPEG2000 = (b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51")
-_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", *_TIFF, *_JPEG2000)
+_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", *_TIFF, *_JPEG2000)
 
 # What Pillow's plugins say of whole files that they have no code for.
 _NO_CODE = ("unknown pixel mode", "bit layers", "image mode", "no codec", "not supported", "invalid palette size")
 _BMP_HEADERS, _BMP_DEPTHS = (12, 16, 40, 52, 56, 64, 108, 124), (0, 1, 2, 4, 8, 16, 24, 32, 64)
-_JPEG_FRAMES_WITHOUT_CODE = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)  # lossless and hierarchical
+# Frames of JPEG: lossless, hierarchical, and JPEG-LS.
+_JPEG_FRAMES_WITHOUT_CODE = (0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7)
 _OPTIONAL_TIFF_CODECS = {34925: "lzma", 50000: "zstd", 50001: "webp"}
 
 _PLAIN_MODES = ("1", "L", "P", "RGB", "CMYK", "YCbCr")
@@ -264,7 +265,8 @@ def _too_large(what: str, max_pixels: int) -> UnreadableImageError:
 def _unidentified(data: bytes) -> UnreadableImageError:
     if _has_no_code(data, _words_of_plugins(data)):
         return _unsupported(data)
-    if data.startswith(_MAGIC) or data[4:12] in (b"ftypavif", b"ftypavis"):
+    is_webp = data.startswith(b"RIFF") and b"WEBP".startswith(data[8:12])
+    if data.startswith(_MAGIC) or is_webp or data[4:12] in (b"ftypavif", b"ftypavis"):
         return UnreadableImageError(
             "truncated", "image is cut short or damaged before its first pixel", "Get the whole file again."
         )
@@ -326,11 +328,11 @@ def _has_no_code(data: bytes, words: str) -> bool:
 
 
 def _jpeg_frame(data: bytes) -> int | None:
-    """The marker that says by which process a JPEG is coded (SOF0 to SOF15)."""
+    """The marker that says by which process a JPEG is coded (SOF0 to SOF15, SOF55)."""
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker = data[place + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             return marker
         place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
     return None

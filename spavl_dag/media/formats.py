@@ -12,6 +12,7 @@ FORMATS_OF_SUFFIX = {
     ".jpeg": {"JPEG", "MPO"},
     ".jpe": {"JPEG", "MPO"},
     ".jfif": {"JPEG", "MPO"},
+    ".jif": {"JPEG", "MPO"},
     ".mpo": {"JPEG", "MPO"},
     ".webp": {"WEBP"},
     ".gif": {"GIF"},
@@ -22,17 +23,22 @@ FORMATS_OF_SUFFIX = {
     ".avif": {"AVIF"},
     ".jp2": {"JPEG2000"},
     ".j2k": {"JPEG2000"},
+    ".j2c": {"JPEG2000"},
+    ".jpc": {"JPEG2000"},
+    ".jpf": {"JPEG2000"},
     ".jpx": {"JPEG2000"},
     ".ppm": {"PPM"},
     ".pgm": {"PPM"},
     ".pbm": {"PPM"},
     ".pnm": {"PPM"},
+    ".pfm": {"PPM"},
 }
 """Pillow's names of the formats that a file with a suffix may hold."""
 
 # Images that are not read: a file with such a suffix is told so instead of being passed over.
 _OTHER_IMAGE_SUFFIX = re.compile(
-    r"\.(?:svgz?|hei[cf]|jxl|psd|eps|ai|ico|icns|tga|pcx|wmf|emf|xcf|dng|cr[23]|nef|arw|raw|exr|hdr|dds|qoi|xpm)"
+    r"\.(?:svgz?|hei[cf]|hif|jxl|jxr|wdp|hdp|jls|psd|eps|ai|ico|icns|tga|pcx|wmf|emf|xcf|exr|hdr|dds|qoi|xpm|pam|bpg|"
+    r"dng|cr[23]|nef|arw|raw|rw2|orf|raf|pef)"
 )
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 
