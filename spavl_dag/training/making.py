@@ -186,7 +186,7 @@ def _plan(
 def _rows_file(run: Run, rows: pl.DataFrame, file: Path) -> Path:
     from spavl_dag.training.examples import write_rows
 
-    write_rows(rows, run.project.out("images") / "files", file)
+    write_rows(rows, run.table("images"), run.project.out("images"), file)
     return file
 
 

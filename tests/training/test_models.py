@@ -55,11 +55,9 @@ def stir(loaded: Loaded) -> None:
 
 
 @pytest.fixture(scope="module")
-def batch(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    file = tmp_path_factory.mktemp("picture") / "a.png"
-    file.write_bytes(picture(1).read())
+def batch(start: Path) -> dict[str, Any]:
     processor, ends, _ = load_processor(str(start), None)
-    inputs = Encoder(processor, "{{ question }}", None, 64, ends).sequences(["word1 word2"], [file], ["word3"])
+    inputs = Encoder(processor, "{{ question }}", None, 64, ends).sequences(["word1 word2"], [picture(1)], ["word3"])
     del inputs["completion_mask"]
     return inputs
 

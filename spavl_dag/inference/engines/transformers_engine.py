@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from spavl_dag.errors import EngineError
-from spavl_dag.inference.engines.base import Decoding, ImageRef, Request, Result
+from spavl_dag.inference.engines.base import ChangedImageError, Decoding, ImageRef, Request, Result
 from spavl_dag.inference.engines.batching import plan_batches
 from spavl_dag.inference.engines.early_release import can_shrink, generate_tokens
 from spavl_dag.inference.engines.image_features import ImageInputs
@@ -140,6 +140,7 @@ class TransformersEngine:
             if _device_is_lost(error):
                 raise EngineError(f"the device of {self._name} failed: {_words(error)}", "Run again.") from error
             out_of_memory = _is_out_of_memory(error)
+            changed = isinstance(error, ChangedImageError)  # since it was checked
             failure = _words(error)
         # Outside the handler, so that the traceback doesn't hold on to the tensors that filled the memory.
         if out_of_memory:
@@ -148,6 +149,8 @@ class TransformersEngine:
                 return [_failed(rows[0], CallState.TRANSIENT_ERROR, f"out of memory: {failure}")]
             middle = (len(rows) + 1) // 2
             return self._run(rows[:middle], decoding) + self._run(rows[middle:], decoding)
+        if len(rows) == 1 and changed:
+            return [_failed(rows[0], CallState.TRANSIENT_ERROR, failure)]
         if len(rows) == 1:
             self._check_health(rows[0], failure)
             return [_failed(rows[0], CallState.PERMANENT_ERROR, failure)]
@@ -191,6 +194,8 @@ class TransformersEngine:
                         self._loaded.images.load(row.image)
                     except UnreadableImageError as error:
                         errors[sha256] = (CallState.PERMANENT_ERROR, error.message)
+                    except ChangedImageError as error:
+                        errors[sha256] = (CallState.TRANSIENT_ERROR, f"{error.message}. {error.hint}")
                     except OSError as error:
                         errors[sha256] = (CallState.TRANSIENT_ERROR, f"image can't be read: {_words(error)}")
                 if sha256 in errors:
