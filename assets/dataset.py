@@ -30,6 +30,7 @@ def dataset(run: Run) -> Made:
         run.params.dataset,
         run.params.seed,
     )
+    converted = write_dataset_files(rows, run.image_refs(), run.staging)
     statistics = dataset_statistics(
         CardTables(
             dataset=rows,
@@ -41,10 +42,11 @@ def dataset(run: Run) -> Made:
             verdicts=run.table("preferences", "verdicts"),
             preferences=run.table("preferences"),
             undecided=run.table("preferences", "undecided"),
+            converted_images=converted,
         )
     )
     card = data_card(statistics, run.taxonomy, run.params)
-    write_dataset_files(rows, card, run.project.out("images"), run.staging)
+    (run.staging / "README.md").write_text(card, encoding="utf-8")
     return Made(
         tables={"dataset": rows},
         documents={"statistics.json": statistics},

@@ -5,7 +5,7 @@ Belongs here: counting, and Markdown made of counts. Texts of models don't appea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,12 @@ from spavl_dag.text import escape_markdown
 PUBLISHED = {"chosen_unsafe": 0.117, "rejected_unsafe": 0.4223}
 """Judge statistics of the published data (paper.md, 'Judge statistics of the published data')."""
 
+_NAMED = 100  # converted images that the card names
+
 
 @dataclass(frozen=True, slots=True)
 class CardTables:
-    """What the card counts; tables as in `schemas.py`."""
+    """What the card counts; tables as in `schemas.py`, and names of the images that are exported as PNG."""
 
     dataset: pl.DataFrame
     images: pl.DataFrame
@@ -34,6 +36,7 @@ class CardTables:
     verdicts: pl.DataFrame
     preferences: pl.DataFrame
     undecided: pl.DataFrame
+    converted_images: Sequence[str] = ()
 
 
 def rate(numerator: int, denominator: int) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def dataset_statistics(tables: CardTables) -> dict[str, Any]:
         ),
         "labels_missing": tables.labels.filter(pl.col("label").is_null()).height,
         "safety_groups": tables.groups.to_dicts(),
+        "converted_images": list(tables.converted_images),
     }
 
 
@@ -130,6 +134,7 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
         f"- Safety labels: {escape_markdown(judge.model)}, which {sees} the image.",
         f"- Preferences: {annotators}; each pair is asked in both orders and kept when both verdicts agree.",
         "- Every number's lineage: `dvc.lock` (content hashes) and the call ledger (`spavl trace ID`).",
+        *_converted(statistics["converted_images"]),
         "",
         "## Splits",
         "",
@@ -192,6 +197,23 @@ def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, params: Params)
             numbers = " | ".join(str(counts[k]) for k in ("images", "train", "validation", "harm_eval", "help_eval"))
             lines.append(f"| {escape_markdown(harm.name)} | {numbers} |")
     return "\n".join(lines) + "\n"
+
+
+def _converted(names: Sequence[str]) -> list[str]:
+    """What to know of images whose files show a plain reader something else than the models saw."""
+    if not names:
+        return []
+    more = f", and {len(names) - _NAMED} more in `statistics.json`" if len(names) > _NAMED else ""
+    return [
+        "",
+        "## Converted images",
+        "",
+        f"{len(names)} image files are turned by their EXIF, transparent, or deeper than 8 bits. The models saw them",
+        "upright, over white, in 8 bits, and the Parquet files hold them like that, as PNG. `trainer/*.json` names the",
+        "files as they came: a reader that only converts them to RGB sees something else, so read them with",
+        "`spavl_dag.media.decode.decode_image`. They are:",
+        f"{', '.join(names[:_NAMED])}{more}.",
+    ]
 
 
 def _simulated(params: Params) -> bool:
