@@ -103,8 +103,8 @@ def load_checkpoint(
         check_adapter_files(adapter)
     common: dict[str, Any] = {"revision": revision if on_hub else None, "trust_remote_code": False}
     try:
-        check_model_files(model, common["revision"])
         processor: Any = AutoProcessor.from_pretrained(model, **common)  # type: ignore[no-untyped-call]
+        check_model_files(model, common["revision"])
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             model, **common, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
