@@ -171,6 +171,16 @@ def test_the_same_weights_give_the_same_bytes_and_no_path(start: Path, save: Any
     assert digests[0] == digests[1]
 
 
+def test_what_was_tokenized_before_is_not_saved(start: Path, tmp_path: Path) -> None:
+    saved = []
+    for number, kwargs in enumerate(({}, {"padding": True}, {"truncation": True, "max_length": 3})):
+        loaded = load(start, full())
+        loaded.processor.tokenizer(["word1 word2", "word3"], **kwargs)
+        save_weights(loaded, tmp_path / str(number))
+        saved.append((tmp_path / str(number) / "tokenizer.json").read_bytes())
+    assert len(set(saved)) == 1
+
+
 def test_generation_settings_of_the_checkpoint_are_kept(start: Path, tmp_path: Path) -> None:
     loaded = load(start, full())
     save_weights(loaded, tmp_path / "final")
