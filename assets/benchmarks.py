@@ -16,7 +16,7 @@ def benchmarks(run: Run) -> Made:
     table = collect_benchmarks(
         evaluation.benchmarks,
         run.table("dataset"),
-        run.project.out("images") / "files",
+        run.image_refs(),
         run.project.root / evaluation.folder,
         run.staging,
         run.taxonomy,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import polars as pl
 
-from spavl_dag.evaluation.benchmarks import Source, benchmark_of
+from spavl_dag.errors import MissingInputError
+from spavl_dag.evaluation.benchmarks import Benchmark, Source, benchmark_of
 from spavl_dag.evaluation.items import EvalItem, draw_items, use_images, write_items
+from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.params.evaluation import BenchmarkParams
 from spavl_dag.taxonomy import Taxonomy
 
@@ -17,7 +19,7 @@ from spavl_dag.taxonomy import Taxonomy
 def collect_benchmarks(
     benchmarks: Mapping[str, BenchmarkParams],
     dataset: pl.DataFrame,
-    dataset_images: Path,
+    images: Mapping[str, ImageRef],
     folder: Path,
     target: Path,
     taxonomy: Taxonomy,
@@ -30,7 +32,7 @@ def collect_benchmarks(
     Args:
         benchmarks: Settings by benchmark name.
         dataset: Table `dataset`, for HarmEval and HelpEval.
-        dataset_images: Folder of its images.
+        images: Its images by image id.
         folder: Folder that benchmarks of `source: folder` are relative to.
         target: Folder of the artifact; images go into `files/`.
         taxonomy: Harm classes of the drawn world's items.
@@ -40,7 +42,7 @@ def collect_benchmarks(
         Table `benchmarks`.
 
     Raises:
-        SpavlError: A benchmark is unknown, not there, or not in its official format.
+        SpavlError: A benchmark is unknown, not there, not whole, or not in its official format.
     """
     with tempfile.TemporaryDirectory(prefix="spavl-benchmarks-") as scratch:
         drawn = Path(scratch)
@@ -50,18 +52,36 @@ def collect_benchmarks(
             write_benchmarks(drawn, [harm.slug for harm in taxonomy.classes], seed)
         items: dict[str, Sequence[EvalItem]] = {}
         for name, settings in benchmarks.items():
-            source = _source(name, settings, dataset, dataset_images, folder, drawn)
-            found = draw_items(benchmark_of(name).load(source), settings.limit, seed)
-            items[name] = use_images(found, settings.image)
+            benchmark = benchmark_of(name)
+            found = benchmark.load(_source(name, settings, dataset, images, folder, drawn))
+            if settings.source in ("folder", "hub") and not settings.subset:
+                _refuse_subset(benchmark, len(found))
+            items[name] = use_images(draw_items(found, settings.limit, seed), settings.image)
         return write_items(items, target)
 
 
+def _refuse_subset(benchmark: Benchmark, count: int) -> None:
+    """A part of a benchmark gives other scores than the whole, so that it is a choice that one states."""
+    if benchmark.published and count not in benchmark.published:
+        sizes = " or ".join(f"{size:,}" for size in benchmark.published)
+        raise MissingInputError(
+            f"{benchmark.name}: there are {count:,} items, published are {sizes}",
+            f"Get the official files whole, or state that these are others: evaluation.benchmarks.{benchmark.name}."
+            "subset: true.",
+        )
+
+
 def _source(
-    name: str, settings: BenchmarkParams, dataset: pl.DataFrame, dataset_images: Path, folder: Path, drawn: Path
+    name: str,
+    settings: BenchmarkParams,
+    dataset: pl.DataFrame,
+    images: Mapping[str, ImageRef],
+    folder: Path,
+    drawn: Path,
 ) -> Source:
     match settings.source:
         case "dataset":
-            return Source("dataset", dataset=dataset, image_folder=dataset_images)
+            return Source("dataset", dataset=dataset, images=images)
         case "hub":
             return Source("hub", hub=settings.hub, revision=settings.revision)
         case "folder":

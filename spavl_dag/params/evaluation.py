@@ -21,6 +21,9 @@ class BenchmarkParams(_Strict):
     folder: Annotated[str | None, Field(description="for folder: relative to evaluation.folder")] = None
     hub: Annotated[str | None, Field(description="for hub: the dataset's id")] = None
     revision: str | None = None
+    subset: Annotated[
+        bool, Field(description="for folder and hub: these are not all items that were published, and that is meant")
+    ] = False
     prompt: Annotated[str | None, Field(description="Jinja template file; null: the policy's")] = None
     max_new_tokens: Annotated[int, Field(ge=1, le=32768)]
     limit: Annotated[int | None, Field(ge=1, description="at most so many items per variant, drawn by seed")] = None
