@@ -263,7 +263,12 @@ class Encoder:
 
 
 def reject_untrainable(
-    rows: Iterable[PreferenceRow], encoder: Encoder, *, answers: Sequence[str], new_tokens: int = 0
+    rows: Iterable[PreferenceRow],
+    encoder: Encoder,
+    *,
+    answers: Sequence[str],
+    new_tokens: int = 0,
+    others: Sequence[Encoder] = (),
 ) -> tuple[list[PreferenceRow], pl.DataFrame]:
     """Sort out rows that are too long or whose picture the model can't be shown; nothing is ever cut short.
 
@@ -272,6 +277,7 @@ def reject_untrainable(
         encoder: Measures them with the model's processor, image tokens included.
         answers: Which answers the method reads: "chosen", "rejected", both or none.
         new_tokens: Room that a prompt must leave for what the method generates.
+        others: Of further models that are shown the pictures.
 
     Returns:
         The rows that stay, in their order; and a table with row_id, reason (too_long, processor_refuses, or why the
@@ -287,6 +293,8 @@ def reject_untrainable(
     for row in rows:
         try:
             prompt = encoder.prompts([row.question], [row.image])["attention_mask"].sum().item()
+            for other in others:
+                other.prompts([row.question], [row.image])
         except UnreadableImageError as error:
             rejected.append((row.row_id, error.reason, None))
             continue

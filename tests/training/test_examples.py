@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from tokenizers.processors import TemplateProcessing
 from transformers import Qwen2VLImageProcessorPil
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from spavl_dag.errors import MissingInputError
 from spavl_dag.inference.engines.base import ChangedImageError, Decoding, ImageRef, Request
@@ -180,26 +181,37 @@ def test_unreadable_pictures_are_rejected_with_their_reason(start: Path, images:
     assert rejected.rows() == [("r0", "truncated", None), ("r1", "not_an_image", None)]
 
 
+class AlsoForQwen(CLIPImageProcessorPil):
+    """Refuses what Qwen-VL's processor refuses."""
+
+    def preprocess(self, images: Any, *args: Any, **kwargs: Any) -> Any:
+        Qwen2VLImageProcessorPil()(images)
+        return super().preprocess(images, *args, **kwargs)
+
+
+def picky_encoder(folder: Path) -> Encoder:
+    processor, ends, _ = load_processor(str(folder), None)
+    side = {"height": 48, "width": 48}
+    processor.image_processor = AlsoForQwen(size=side, crop_size=side, do_center_crop=False)
+    return Encoder(processor, PROMPT, None, 64, ends)
+
+
 @pytest.mark.parametrize("remembers", [True, False])
 def test_a_picture_that_the_processor_refuses_costs_its_row_alone(
     start: Path, images: list[ImageRef], remembers: bool
 ) -> None:
-    ours = encoder(start)
-    ours._images.remembers = remembers
-    real = type(ours.processor.image_processor).preprocess
-
-    def also_for_qwen(self: Any, pictures: Any, *args: Any, **kwargs: Any) -> Any:
-        Qwen2VLImageProcessorPil()(pictures)
-        return real(self, pictures, *args, **kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(ours.processor.image_processor), "preprocess", also_for_qwen)
-        images[1] = picture(1, size=(900, 4))
-        kept, rejected = reject_untrainable(rows_of(images), ours, answers=("chosen",))
-        assert [row.row_id for row in kept] == ["r0", "r2"]
-        assert rejected.rows() == [("r1", "processor_refuses", None)]
-        with pytest.raises(UntrainableRowsError, match="aspect ratio must be smaller than 200"):
-            reject_untrainable(rows_of(images[1:2]), ours, answers=("chosen",))
+    picky = picky_encoder(start)
+    assert picky._images.remembers
+    picky._images.remembers = remembers
+    images[1] = picture(1, size=(900, 4))
+    kept, rejected = reject_untrainable(rows_of(images), picky, answers=("chosen",))
+    assert [row.row_id for row in kept] == ["r0", "r2"]
+    assert rejected.rows() == [("r1", "processor_refuses", None)]
+    with pytest.raises(UntrainableRowsError, match="aspect ratio must be smaller than 200"):
+        reject_untrainable(rows_of(images[1:2]), picky, answers=("chosen",))
+    # Neither is it a row for a policy whose reward model refuses it.
+    assert len(reject_untrainable(rows_of(images), encoder(start), answers=())[0]) == 3
+    assert len(reject_untrainable(rows_of(images), encoder(start), answers=(), others=[picky])[0]) == 2
 
 
 def test_other_bytes_than_the_rows_name_end_the_training(start: Path, images: list[ImageRef], tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from spavl_dag.training.loop import NotFiniteError
 from spavl_dag.training.models import load_policy
 from spavl_dag.training.progress import read_curve
 from spavl_dag.training.reward.model import RewardPrompt, new_reward_model, save_reward_model
-from spavl_dag.training.runner import TrainingResult, train
+from spavl_dag.training.runner import TrainingResult, reward_encoders, train
 from spavl_dag.training.state import FINAL, SUMMARY
 from tests.inference.engines.tiny_llava import file_ref, picture
 from tests.training.killing import kill_training, same_files
@@ -227,6 +229,19 @@ def test_killed_in_another_process_and_a_broken_checkpoint(start: Path, tmp_path
     (checkpoints / "checkpoint-6" / "whole").unlink()
     (checkpoints / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
     assert same_files(train(jobs[1], nothing).folder, whole.folder)
+
+
+def test_a_reward_model_with_another_processor_reads_along(start: Path, tmp_path: Path, rater: Path) -> None:
+    job = job_of("grpo", start, tmp_path, rater)
+    _, encoder = rows_and_encoder(job)
+    assert reward_encoders(job, encoder) == []
+    other = Path(shutil.copytree(rater, tmp_path / "other"))
+    config = json.loads((other / "processor_config.json").read_text())
+    config["image_processor"]["image_mean"] = [0.5, 0.5, 0.5]
+    (other / "processor_config.json").write_text(json.dumps(config))
+    (reader,) = reward_encoders(replace(job, reward_model=other), encoder)
+    assert list(reader.processor.image_processor.image_mean) == [0.5, 0.5, 0.5]
+    assert reward_encoders(job_of("dpo", start, tmp_path, other), encoder) == []
 
 
 def test_a_finished_training_is_returned_at_once(start: Path, tmp_path: Path) -> None:
