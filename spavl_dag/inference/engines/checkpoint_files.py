@@ -95,7 +95,7 @@ def _found(model: str, revision: str | None, name: str) -> Path | None:
     if Path(model).is_dir():
         file = Path(model) / name
         return file if file.is_file() else None
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     # What can't be had here can't be had by the loader either, which then says why.
     quiet = dict.fromkeys(("missing_entries", "gated_repo", "connection_errors"), False)

@@ -144,7 +144,7 @@ def _with_adapter(network: Any, adapter: str, where: str) -> Any:
         config.inference_mode = True
         wrapped = PeftModel(network, config)
         # Not PeftModel.from_pretrained: it only warns of what is missing.
-        report = set_peft_model_state_dict(wrapped, load_peft_weights(adapter, device="cpu"))
+        report: Any = set_peft_model_state_dict(wrapped, load_peft_weights(adapter, device="cpu"))
     except Exception as error:  # a missing or foreign adapter ends in OSError, ValueError, RuntimeError, KeyError, …
         raise EngineError(
             f"adapter {adapter} can't be put onto {where}: {type(error).__name__}: {error}", hint
