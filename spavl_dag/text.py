@@ -2,7 +2,7 @@
 
 Belongs here: pure functions from text to text. Not here: what a model's verdict means (`verdicts`).
 
-`normalize_question` undoes what question writers wrap around a question: white space, quotes, "Q:", list
+`normalize_question` undoes what question writers wrap around a question: thoughts, white space, quotes, "Q:", list
 markers, Markdown, a sentence that announces the question, and an answer that follows it. It never shortens a
 text to make it fit; `text_problem` gives the reason why a text can't be used.
 """
@@ -14,9 +14,12 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from spavl_dag.thoughts import without_thoughts
+
 CHANGES = (
     "invisible characters",
     "unicode form",
+    "thought",
     "outer white space",
     "code fence",
     "emphasis",
@@ -191,6 +194,9 @@ def _unwrap(text: str, changes: set[str]) -> str:
     done: set[str] = set()
     inner = text
     for _ in range(_MAX_LAYERS):
+        if (said := without_thoughts(inner) or "") != inner.strip():
+            done.add("thought")
+            inner = said
         stripped = inner.strip()
         if stripped != inner:
             done.add("outer white space")
@@ -201,7 +207,7 @@ def _unwrap(text: str, changes: set[str]) -> str:
         done.add(change)
     if text != text.strip():
         changes.add("outer white space")
-    return text.strip()
+    return without_thoughts(text) or ""
 
 
 def _unwrap_once(text: str, answered: bool) -> tuple[str | None, str]:

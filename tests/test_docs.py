@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spavl_dag.params.project import ModelEntry, Params
+from spavl_dag.params.models import ModelEntry
+from spavl_dag.params.sections import Params
 from spavl_dag.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -43,6 +43,10 @@ _SHARPNESS = 15.0
 _NOT_ASKED = -100
 
 
+VERSION = 1
+"""Raised by hand when the code trains or scores differently from the same recipe; part of the training's key."""
+
+
 def train_base_model(
     out_dir: Path,
     params: PictogramModelParams,

@@ -19,8 +19,8 @@ from spavl_dag.taxonomy import Taxonomy
 def collect_benchmarks(
     benchmarks: Mapping[str, BenchmarkParams],
     dataset: pl.DataFrame,
-    images: Mapping[str, ImageRef],
-    folder: Path,
+    pictures: Mapping[str, ImageRef],
+    folders: Mapping[str, Path],
     target: Path,
     taxonomy: Taxonomy,
     seed: int,
@@ -32,8 +32,8 @@ def collect_benchmarks(
     Args:
         benchmarks: Settings by benchmark name.
         dataset: Table `dataset`, for HarmEval and HelpEval.
-        images: Its images by image id.
-        folder: Folder that benchmarks of `source: folder` are relative to.
+        pictures: Content of its images by image id.
+        folders: Where benchmarks of `source: folder` lie, by name.
         target: Folder of the artifact; images go into `files/`.
         taxonomy: Harm classes of the drawn world's items.
         seed: Of drawn items.
@@ -53,7 +53,7 @@ def collect_benchmarks(
         items: dict[str, Sequence[EvalItem]] = {}
         for name, settings in benchmarks.items():
             benchmark = benchmark_of(name)
-            found = benchmark.load(_source(name, settings, dataset, images, folder, drawn))
+            found = benchmark.load(_source(name, settings, dataset, pictures, folders, drawn))
             if settings.source in ("folder", "hub") and not settings.subset:
                 _refuse_subset(benchmark, len(found))
             items[name] = use_images(draw_items(found, settings.limit, seed), settings.image)
@@ -75,16 +75,16 @@ def _source(
     name: str,
     settings: BenchmarkParams,
     dataset: pl.DataFrame,
-    images: Mapping[str, ImageRef],
-    folder: Path,
+    pictures: Mapping[str, ImageRef],
+    folders: Mapping[str, Path],
     drawn: Path,
 ) -> Source:
     match settings.source:
         case "dataset":
-            return Source("dataset", dataset=dataset, images=images)
+            return Source("dataset", dataset=dataset, pictures=pictures)
         case "hub":
             return Source("hub", hub=settings.hub, revision=settings.revision)
         case "folder":
-            return Source("folder", folder=folder / (settings.folder or name))
+            return Source("folder", folder=folders[name])
         case "pictograms":
             return Source("folder", folder=drawn / name)

@@ -11,10 +11,11 @@ from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.metrics import judge_name
 from spavl_dag.evaluation.schemas import Rule
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
+from spavl_dag.evaluation.summary import class_scores, summarize
 from spavl_dag.inference.client import ModelClient
 from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import Criterion
+from spavl_dag.names import Criterion
+from spavl_dag.params.evaluation import IntervalSettings
 
 Tables = dict[str, pl.DataFrame]
 
@@ -28,6 +29,7 @@ def evaluate(
     refs: Mapping[str, ImageRef],
     intervals: IntervalSettings,
     *,
+    seed: int,
     judge_sees_image: bool,
 ) -> Tables:
     """Score a checkpoint against the baseline.
@@ -41,6 +43,7 @@ def evaluate(
         annotators: Compare with the baseline's answers, by criterion.
         refs: Image content by image id.
         intervals: How uncertainty is computed.
+        seed: The project's seed.
         judge_sees_image: Whether judges are shown the image too.
 
     Returns:
@@ -60,7 +63,7 @@ def evaluate(
     ours = score_items(items, responses, labels, comparisons)
     theirs = None if baseline is None else score_items(items, baseline, base_labels, {})
     return {
-        "eval_scores": summarize(ours, theirs, intervals),
+        "eval_scores": summarize(ours, theirs, intervals, seed),
         "item_scores": ours,
         "class_scores": class_scores(ours, intervals.confidence),
     }

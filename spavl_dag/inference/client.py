@@ -68,7 +68,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class Answer:
     """What came back for an item.
 
     Attributes:

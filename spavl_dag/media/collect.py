@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
-from spavl_dag.params.project import ImageParams
-from spavl_dag.schemas import ImageQuarantine, Images, frame
+from spavl_dag.params.sections import ImageParams
+from spavl_dag.schemas import ImageQuarantine, Images, MissingClasses, PassedOverFiles, frame
 from spavl_dag.taxonomy import Taxonomy
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
@@ -30,22 +30,22 @@ class Collected:
     Attributes:
         images: Table `images`.
         quarantine: Table `quarantine`.
-        passed_over: Files that don't look like images, by path: hidden, or without an image's suffix.
+        passed_over: Table `passed_over`.
     """
 
     images: pl.DataFrame
     quarantine: pl.DataFrame
-    passed_over: tuple[str, ...] = ()
+    passed_over: pl.DataFrame
 
 
-def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_root: Path, target: Path) -> Collected:
+def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: Path | None, target: Path) -> Collected:
     """Collect images and write their files.
 
     Args:
         params: Source and filters.
         taxonomy: The harm classes.
         seed: Of the drawn cards.
-        project_root: What `images.folder` is relative to.
+        folder: Where images come from, for source `folder`.
         target: Folder of the artifact; files go into `files/` below it.
 
     Raises:
@@ -54,10 +54,10 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_r
     (target / FILES).mkdir(parents=True, exist_ok=True)
     quarantine: list[dict[str, Any]] = []
     passed_over: list[str] = []
-    if params.source == "pictograms":
+    if folder is None:
         rows = list(_cards(params, taxonomy, seed, target))
     else:
-        rows, quarantine, passed_over = _from_folder(params, taxonomy, project_root, target)
+        rows, quarantine, passed_over = _from_folder(params, taxonomy, folder, target)
     rows.sort(key=lambda row: row["image_id"])
     from spavl_dag.media.duplicates import near_duplicate_groups
 
@@ -67,21 +67,31 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_r
     return Collected(
         images=frame(Images, rows),
         quarantine=frame(ImageQuarantine, quarantine).sort("file", "reason"),
-        passed_over=tuple(passed_over),
+        passed_over=frame(PassedOverFiles, [{"file": file} for file in passed_over]),
     )
 
 
-def classes_to_search(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataFrame) -> dict[str, str]:
+def missing_classes(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataFrame) -> pl.DataFrame:
     """The keywords of every class that has no image yet: what to search for next.
 
     Args:
         taxonomy: The harm classes.
         images: Table `images`.
         keywords: Table `keywords`.
+
+    Returns:
+        Table `missing` of the images.
     """
     have = set(images["class_ids"].explode())
     words = dict(keywords.group_by("class_id", maintain_order=True).agg("keyword").iter_rows())
-    return {harm.name: ", ".join(words.get(harm.slug, [])) for harm in taxonomy.classes if harm.slug not in have}
+    return frame(
+        MissingClasses,
+        [
+            {"class_id": harm.slug, "keywords": words.get(harm.slug, [])}
+            for harm in taxonomy.classes
+            if harm.slug not in have
+        ],
+    )
 
 
 def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> Iterator[dict[str, Any]]:
@@ -121,12 +131,11 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
 
 
 def _from_folder(
-    params: ImageParams, taxonomy: Taxonomy, project_root: Path, target: Path
+    params: ImageParams, taxonomy: Taxonomy, folder: Path, target: Path
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     from spavl_dag.media.files import read_image_bytes
     from spavl_dag.media.ingest import scan_folder
 
-    folder = project_root / params.folder
     if not folder.is_dir():
         raise MissingInputError(f"images.folder: {folder} is not a folder", "Fix the path in params.yaml.")
     ingest = scan_folder(

@@ -41,7 +41,7 @@ def examples(view: View) -> Section:
         for (benchmark, item_id, question), by_checkpoint in answers.items()
     )
     columns = tuple(map(Column, ("Item", "Question", *(info.label for info in shown))))
-    told = "Texts are hidden, for they can be harmful; runtime.show_text in params.yaml shows them."
+    told = "Texts are hidden, for they can be harmful; report.show_text in params.yaml shows them."
     blocks: list[Block] = [] if show else [Text(told)]
     return Section("examples", title, (*blocks, Table("Answers to the same questions", columns, rows)))
 

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.integrations.huggingface.export import FILE_NAMES
-from spavl_dag.params.project import BASE_MODEL, Params
+from spavl_dag.params.models import BASE_MODEL
+from spavl_dag.params.sections import Params
 from spavl_dag.stats import wilson_interval
 from spavl_dag.taxonomy import Taxonomy
 from spavl_dag.text import escape_markdown
@@ -240,3 +241,6 @@ def _front_matter(splits: Mapping[str, int]) -> list[str]:
             name = split if config == "default" else "test"
             lines += [f"  - split: {name}", f"    path: hf/{FILE_NAMES[split]}.parquet"]
     return [*lines, "tags:", "- safety", "- preference", "- vision-language", "---", ""]
+
+
+class CardFacts: ...

@@ -21,7 +21,7 @@ class CheckpointInfo:
         key: Its key of `experiments`.
         label: How it is shown.
         method: Training method, or `none`.
-        params: What sets it apart from the others, by dotted name (`settings.beta`).
+        params: What sets it apart from the others, by dotted name (`hyperparameters.beta`).
         rows: Pairs or questions it was trained on; None for a model as it is.
         md5: Its content hash, as dvc.lock holds it.
         run_id: Its MLflow run.

@@ -15,6 +15,7 @@ from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import Captions, frame
 from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
+from spavl_dag.thoughts import without_thoughts
 
 MAX_CHARS = 4000
 """Longer captions are the work of a model that doesn't stop."""
@@ -22,7 +23,8 @@ MAX_CHARS = 4000
 
 def caption_state(text: str) -> CallState:
     """Whether a text can serve as a caption."""
-    if text_problem(text, MAX_CHARS):
+    said = without_thoughts(text)
+    if said is None or text_problem(said, MAX_CHARS):
         return CallState.UNPARSABLE
     return CallState.REFUSED if is_refusal(text) else CallState.OK
 
@@ -72,7 +74,7 @@ def caption_state_of(answer: Generation) -> str:
 
 
 def _text(answer: Generation) -> str | None:
-    return answer.text.strip() if caption_state_of(answer) == CallState.OK else None
+    return without_thoughts(answer.text) if caption_state_of(answer) == CallState.OK else None
 
 
 def _first(*candidates: tuple[str, str | None]) -> tuple[str | None, str]:

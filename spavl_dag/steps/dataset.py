@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.names import QUESTION_TYPES
-from spavl_dag.params.project import DatasetParams
+from spavl_dag.params.sections import DatasetParams
 from spavl_dag.schemas import DatasetRows, frame
 from spavl_dag.taxonomy import Taxonomy
 

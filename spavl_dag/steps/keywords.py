@@ -12,6 +12,7 @@ from spavl_dag.inference.client import ModelClient, Prompt
 from spavl_dag.schemas import Keywords, frame
 from spavl_dag.states import CallState
 from spavl_dag.taxonomy import HarmClass, Taxonomy
+from spavl_dag.thoughts import without_thoughts
 
 _SEPARATORS = re.compile(r"[,;\n]+")
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s*")
@@ -35,8 +36,11 @@ def keywords_from_model(taxonomy: Taxonomy, per_class: int, client: ModelClient)
 
 
 def split_keywords(text: str) -> list[str]:
-    """Distinct keywords of a comma-, semicolon- or line-separated list, bullets removed, each at most 120 long."""
-    words = (_BULLET.sub("", part).strip(" .\"'") for part in _SEPARATORS.split(text))
+    """Distinct keywords of a comma-, semicolon- or line-separated list, bullets removed, each at most 120 long.
+
+    A model's thoughts hold none; a text that never came to an end with them is no list.
+    """
+    words = (_BULLET.sub("", part).strip(" .\"'") for part in _SEPARATORS.split(without_thoughts(text) or ""))
     return list(dict.fromkeys(word for word in words if 0 < len(word) <= 120))
 
 

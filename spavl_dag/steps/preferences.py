@@ -12,7 +12,7 @@ import polars as pl
 from spavl_dag.inference.client import Generation, ModelClient, Prompt
 from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.inference.verdicts import Preference, agreement, parse_preference
-from spavl_dag.params.project import Criterion
+from spavl_dag.names import Criterion
 from spavl_dag.schemas import Preferences, UndecidedPairs, Verdicts, frame
 from spavl_dag.states import CallState
 

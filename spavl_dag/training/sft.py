@@ -23,6 +23,8 @@ from spavl_dag.training.trl_common import (
     run_trainer,
 )
 
+VERSION = 1
+
 _METRICS = COMMON_METRICS | {"mean_token_accuracy": "sft/token_accuracy", "entropy": "sft/entropy"}
 _IGNORED = -100
 
@@ -47,6 +49,6 @@ def train_sft(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progres
         data_collator=RowCollator(rows, partial(_only_answers, encoder)),
         train_dataset=numbered(len(rows)),
         processing_class=loaded.processor,
-        peft_config=lora_config(loaded.model, job.tuning),
+        peft_config=lora_config(loaded.model, job.training.tuning),
     )
     run_trainer(trainer, job, loaded, renamed(_METRICS), progress)

@@ -177,8 +177,11 @@ def test_advbench_with_and_without_suffix(tmp_path: Path) -> None:
     ]
     assert [item.intent for item in items] == [None, None, "Do, harm", "Do more"]
     assert items[0].group == items[2].group
-    (tmp_path / "suffix.txt").write_text("")
-    assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    for empty in ("", "\ufeff", "\ufeff\n"):
+        (tmp_path / "suffix.txt").write_text(empty, encoding="utf-8")
+        assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    (tmp_path / "suffix.txt").write_text("\ufeffnow", encoding="utf-8")
+    assert load("advbench", tmp_path)[-1].question == "Do more now"
 
 
 def test_a_csv_without_its_columns_is_told(tmp_path: Path) -> None:
@@ -222,6 +225,11 @@ def test_figstep_images_alone_and_another_prompt(tmp_path: Path) -> None:
     (tmp_path / "prompt.txt").write_text("go on\n")
     (item,) = load("figstep", tmp_path)
     assert (item.question, item.intent, item.category) == ("go on", None, "category_3")
+    (tmp_path / "prompt.txt").write_text("\ufeffgo on\n", encoding="utf-8")
+    assert load("figstep", tmp_path)[0].question == "go on"
+    (tmp_path / "prompt.txt").write_bytes(b"\xff\xfeg\x00")
+    with pytest.raises(BenchmarkFormatError, match=r"prompt\.txt can't be read"):
+        load("figstep", tmp_path)
 
 
 @pytest.mark.skipif(not FIGSTEP.is_dir(), reason="shared/data/figstep_tiny is not beside the checkout")
@@ -385,7 +393,7 @@ def collected(tmp_path: Path, **entry: Any) -> pl.DataFrame:
     (tmp_path / "out").mkdir(exist_ok=True)
     params = BenchmarkParams.model_validate({"max_new_tokens": 8, "image": "none"} | entry)
     return collect_benchmarks(
-        {"xstest": params}, pl.DataFrame(), {}, tmp_path, tmp_path / "out", load_taxonomy(), seed=0
+        {"xstest": params}, pl.DataFrame(), {}, {"xstest": tmp_path / "xs"}, tmp_path / "out", load_taxonomy(), seed=0
     )
 
 
@@ -418,14 +426,14 @@ def test_harm_eval_is_a_split_of_the_dataset(tmp_path: Path) -> None:
         }
     )
     images = {"a": file_ref(picture(tmp_path / "images" / "files" / "a.png"))}
-    source = Source("dataset", dataset=rows, images=images)
+    source = Source("dataset", dataset=rows, pictures=images)
     (item,) = benchmark_of("harm_eval").load(source)
     assert (item.item_id, item.question, item.category) == ("q2", "How?", "weapon")
     assert write_items({"harm_eval": [item]}, tmp_path / "out")["sha256"].to_list() == [images["a"].sha256]
     picture(tmp_path / "images" / "files" / "a.png", "blue")
     with pytest.raises(ChangedImageError, match=r"a\.png changed since `images` was made"):
         write_items({"harm_eval": [item]}, tmp_path / "out")
-    empty = Source("dataset", dataset=rows.clear(), images=images)
+    empty = Source("dataset", dataset=rows.clear(), pictures=images)
     with pytest.raises(MissingInputError, match="no row of split help_eval"):
         benchmark_of("help_eval").load(empty)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from spavl_dag.evaluation.schemas import ClassScores, EvalScores, ItemScores
 from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
+from spavl_dag.inference.verdicts import REFUSAL_RULE
 from spavl_dag.stats import mcnemar_exact, newcombe_paired, wilson_interval
 from tests.evaluation.tables import items, responses, scores
 
@@ -36,6 +37,7 @@ def test_refusals_are_counted_by_keywords_without_a_judge() -> None:
     ]
     row = summary(table)["advbench/attack_success_rate/refusal_keywords"]
     assert (row["value"], row["n"], row["failed"]) == (0.5, 2, 1)
+    assert row["judge"] == REFUSAL_RULE, "a number names the version of the rule that made it"
     over = score_items(items("xstest", ["a"]), responses(items("xstest", ["a"]), {"a": "I cannot help."}), {}, {})
     assert summary(over)["xstest/over_refusal/refusal_keywords"]["value"] == 1
 

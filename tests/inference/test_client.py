@@ -8,7 +8,7 @@ import pytest
 
 from spavl_dag.errors import EngineError, ParamsError
 from spavl_dag.inference.client import Prompt
-from spavl_dag.inference.templates import compile_template
+from spavl_dag.inference.templates import compile_template, read_template
 from spavl_dag.states import CallState
 from tests.steps.scripted import client
 
@@ -64,6 +64,40 @@ def test_the_state_a_parser_gives_is_kept_with_the_call(tmp_path: Path):
 def test_a_template_that_can_t_be_filled_is_named(template: str, told: str):
     with pytest.raises(ParamsError, match=told):
         compile_template(template, "roles.judge")({"question": "x"})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ cycler.__init__.__globals__.os.popen('echo ran').read() }}",
+        "{{ question.__class__.__mro__ }}",
+        "{{ question | attr('__class__') }}",
+        "{{ '{0.__class__}'.format(question) }}",
+        "{{ seen.append(1) }}",
+        "{% for i in range(10 ** 9) %}x{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{{ 'a' + 1 }}",
+        "{{ question | join(1, 2, 3, 4) }}",
+        "{{ question | unknown }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}",
+        "{% include 'other.j2' %}",
+        "{% if question %}x{% else %}{% import 'other.j2' as other %}{% endif %}",
+        "{% from 'other.j2' import other %}",
+        "{% extends 'other.j2' %}",
+    ],
+)
+def test_a_template_runs_in_a_sandbox_and_its_every_error_names_it(template: str):
+    seen: list[int] = []
+    with pytest.raises(ParamsError, match=r"the prompt template of roles\.judge (can't be filled|is not valid): \w"):
+        compile_template(template, "roles.judge")({"question": "x", "seen": seen})
+    assert not seen
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path):
+    file = tmp_path / "answer.j2"
+    file.write_bytes("\ufeff{{ question }}\r\n".encode())
+    assert compile_template(read_template(file), "roles.answer")({"question": "Which dog?"}) == "Which dog?"
 
 
 def test_braces_in_model_output_are_not_templates():

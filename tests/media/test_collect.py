@@ -9,7 +9,7 @@ import pytest
 
 from spavl_dag.errors import MissingInputError
 from spavl_dag.media.collect import Collected, collect_images
-from spavl_dag.params.project import ImageParams
+from spavl_dag.params.sections import ImageParams
 from spavl_dag.taxonomy import load_taxonomy
 from tests.media.test_ingest import encoded, put
 
@@ -21,7 +21,7 @@ def collect(root: Path) -> Collected:
             **{"max_pixels": 1_000_000, "near_duplicate_distance": 2, "manifest": None},
         }
     )
-    return collect_images(params, load_taxonomy(), 0, root, root / "out")
+    return collect_images(params, load_taxonomy(), 0, root / "mine", root / "out")
 
 
 def test_links_pipes_and_odd_names_are_quarantined_and_not_copied(tmp_path: Path) -> None:
@@ -57,4 +57,4 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match=r"passed over.*: 2 files, such as theft/photo, theft/photo\.txt"):
         collect(tmp_path)
     put(tmp_path, "mine/theft/a.png", encoded(seed=1))
-    assert collect(tmp_path).passed_over == ("theft/photo", "theft/photo.txt")
+    assert collect(tmp_path).passed_over["file"].to_list() == ["theft/photo", "theft/photo.txt"]

@@ -216,7 +216,9 @@ def inputs(**changes: Any) -> ReportInputs:
             key=key,
             label=labels.get(key, f"DPO, {PAIRS.get(key)} pairs"),
             method="none" if key == "base" else key.split("_")[0],
-            params={"data.pairs": PAIRS[key] if "_" in key else None, "settings.beta": 0.1} if key != "base" else {},
+            params={"data.pairs": PAIRS[key] if "_" in key else None, "hyperparameters.beta": 0.1}
+            if key != "base"
+            else {},
             rows=PAIRS.get(key),
             md5=f"{index:032x}.dir",
             run_id=f"{index:032x}" if key != "sft" else None,

@@ -11,10 +11,9 @@ import pytest
 from PIL import Image
 
 from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import PairParams, load_params
-from spavl_dag.pipeline.preview import table_preview
-from spavl_dag.pipeline.validation import validate
-from spavl_dag.rules import Scope
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import PairParams
+from spavl_dag.preview import table_preview
 from spavl_dag.schemas import ImageQuarantine, Images, frame
 from spavl_dag.steps.captions import caption_images
 from spavl_dag.steps.pairs import draw_pairs
@@ -100,7 +99,7 @@ def images() -> pl.DataFrame:
             "class_ids": ["weapon"],
             "source": "test",
             "source_caption": None,
-            "license": "CC0-1.0",
+            "licence": "CC0-1.0",
             "notes": "",
         }
         for place, image_id in enumerate(IMAGE_IDS)

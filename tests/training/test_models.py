@@ -31,12 +31,12 @@ CPU = torch.device("cpu")
 
 
 def full(*, projector: bool = True) -> TuningParams:
-    return TuningParams(tuning="full", train_projector=projector)
+    return TuningParams(mode="full", train_projector=projector)
 
 
 def lora(targets: Any = "all-linear", *, projector: bool = True) -> TuningParams:
     return TuningParams.model_validate(
-        {"tuning": "lora", "lora": {"rank": 4, "alpha": 8, "targets": targets}, "train_projector": projector}
+        {"mode": "lora", "lora": {"rank": 4, "alpha": 8, "targets": targets}, "train_projector": projector}
     )
 
 

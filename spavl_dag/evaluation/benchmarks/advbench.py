@@ -35,7 +35,7 @@ class AdvBench(Benchmark):
         file = one_file(folder, "harmful_behaviors.csv", "*.csv")
         goals = [row["goal"].strip() for row in read_csv(file, ["goal"])]
         try:
-            suffix = (folder / SUFFIX_FILE).read_text(encoding="utf-8").strip()
+            suffix = (folder / SUFFIX_FILE).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError):
             raise MissingInputError(
                 f"{folder / SUFFIX_FILE} is not there or can't be read",

@@ -39,7 +39,7 @@ class Source:
         hub: For "hub": dataset id, or a folder in the Hub's form.
         revision: For "hub".
         dataset: For "dataset": rows of table `dataset`.
-        images: For "dataset": its images by image id.
+        pictures: For "dataset": content of its images by image id.
     """
 
     kind: Literal["dataset", "folder", "hub"]
@@ -47,7 +47,7 @@ class Source:
     hub: str | None = None
     revision: str | None = None
     dataset: pl.DataFrame | None = None
-    images: Mapping[str, ImageRef] | None = None
+    pictures: Mapping[str, ImageRef] | None = None
 
 
 class Benchmark(ABC):
@@ -174,7 +174,7 @@ def read_json(path: Path) -> Any:
         BenchmarkFormatError: It isn't JSON.
     """
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise BenchmarkFormatError(f"{path} is not JSON: {error}", "Get the official file again.") from error
 
@@ -186,7 +186,7 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         BenchmarkFormatError: A line isn't a JSON object or lacks a column.
     """
     rows = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -203,7 +203,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         BenchmarkFormatError: A column is missing, or a row has no text in one of them.
     """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     lacking = [column for column in columns if column not in (reader.fieldnames or ())]
     if lacking:
         raise BenchmarkFormatError(
@@ -293,7 +293,13 @@ def _image_bytes(cell: Mapping[str, Any] | None) -> bytes:
     return bytes(data) if data else Path(cell["path"]).read_bytes()
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        MissingInputError: It isn't there.
+        BenchmarkFormatError: It can't be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from spavl_dag.errors import MissingInputError
-from spavl_dag.evaluation.benchmarks.base import Benchmark, BenchmarkFormatError, files_of, read_csv
+from spavl_dag.evaluation.benchmarks.base import Benchmark, BenchmarkFormatError, files_of, read_csv, read_text
 from spavl_dag.evaluation.items import EvalItem, file_image
 from spavl_dag.evaluation.metrics import ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS, Metric
 from spavl_dag.evaluation.schemas import Kind
@@ -57,7 +57,7 @@ class FigStep(Benchmark):
                 "Put the missing images there, or the CSV that belongs to these images.",
             )
         prompt_file = folder / PROMPT_FILE
-        prompt = prompt_file.read_text(encoding="utf-8").strip() if prompt_file.is_file() else _PROMPT
+        prompt = read_text(prompt_file).strip() if prompt_file.is_file() else _PROMPT
         if rows:
             images = {key: path for key, path in images.items() if key in rows}
         items = []

@@ -29,7 +29,7 @@ class _EvaluationSplit(Benchmark):
     def load_dataset(self, source: Source) -> list[EvalItem]:
         """The rows of the split in the project's dataset."""
         assert source.dataset is not None, "a source of kind 'dataset' has rows"
-        assert source.images is not None, "a source of kind 'dataset' has images"
+        assert source.pictures is not None, "a source of kind 'dataset' has images"
         rows = source.dataset.filter(pl.col("split") == self.name).sort("row_id")
         if rows.is_empty():
             raise MissingInputError(
@@ -41,7 +41,7 @@ class _EvaluationSplit(Benchmark):
                 item_id=row["row_id"],
                 question=row["question"],
                 category=row["class_id"],
-                image=ItemImage(row["image_name"], source.images[row["image_id"]].read),
+                image=ItemImage(row["image_name"], source.pictures[row["image_id"]].read),
             )
             for row in rows.iter_rows(named=True)
         ]

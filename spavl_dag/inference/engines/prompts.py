@@ -8,6 +8,7 @@ from typing import Any
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.base import Request
+from spavl_dag.thoughts import opened_by
 
 _PROBE = "seventeen"
 """A text that no template contains, to see what a template does with it."""
@@ -18,6 +19,8 @@ class ChatFormat:
 
     Attributes:
         add_special_tokens: Whether the tokenizer adds its own begin token, because the template writes none.
+        opening: The tag that opens a thought, where the template ends every prompt with it: a part of what the model
+            says, without which a thought that is cut off can't be told from an answer.
     """
 
     def __init__(self, processor: Any, model: str) -> None:
@@ -43,6 +46,7 @@ class ChatFormat:
             ) from error
         bos = self._tokenizer.bos_token
         self.add_special_tokens = not (bos and plain.startswith(bos))
+        self.opening = opened_by(plain)
         self._system_as_parts = self._probe_system()
 
     def texts(self, requests: Sequence[Request]) -> list[str]:

@@ -289,7 +289,7 @@ class TransformersEngine:
             results[row.key] = Result(
                 key=row.key,
                 state=CallState.OK,
-                text=texts[index],
+                text=self._loaded.chat.opening + texts[index],
                 finish_reason="stop" if tokens[index][-1] in ends else "length",
                 prompt_tokens=prompt_tokens[index],
                 completion_tokens=len(tokens[index]),

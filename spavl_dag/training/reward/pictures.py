@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from spavl_dag.pipeline.preview import BLUE, GREY, INK, Picture, drawn, new_figure
+from spavl_dag.preview import BLUE, GREY, INK, Picture, drawn, new_figure
 from spavl_dag.stats import wilson_interval
 
 _SIZE = (5.2, 3.6)

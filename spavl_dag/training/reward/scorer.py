@@ -14,7 +14,7 @@ from spavl_dag.training.examples import Encoder
 from spavl_dag.training.reward.model import RewardModel, load_reward_model, read_prompt
 from spavl_dag.training.sequences import inputs_for
 
-_FROZEN = TuningParams(tuning="full", train_projector=False)
+_FROZEN = TuningParams(mode="full", train_projector=False)
 
 
 class RewardScorer:

@@ -22,6 +22,7 @@ from spavl_dag.inference.engines.image_features import FeatureCache, UnjoinableE
 from spavl_dag.inference.engines.transformers_engine import TransformersEngine
 from spavl_dag.media.decode import decode_image
 from spavl_dag.states import CallState
+from spavl_dag.thoughts import without_thoughts
 
 POISON = 248
 """Token id of the word "poison"."""
@@ -392,6 +393,18 @@ def test_chat_templates_without_system_turn_or_with_plain_strings(copied: Path) 
     assert as_string._loaded.chat.texts([request(system="word1")])[0].startswith("word1 ")
     template.unlink()
     opening_fails(str(copied), "chat template")
+
+
+def test_a_thought_that_the_template_opens_is_part_of_what_the_model_says(
+    engine: TransformersEngine, copied: Path
+) -> None:
+    template = copied / "chat_template.jinja"
+    template.write_text(template.read_text().replace("ASSISTANT:", "ASSISTANT:<think>\n"))
+    thinking = TransformersEngine(str(copied), device="cpu")
+    result = one_of(thinking, request())
+    assert result.text.startswith("<think>")
+    assert without_thoughts(result.text) is None, "cut off within its thought"
+    assert not one_of(engine, request()).text.startswith("<think>")
 
 
 def test_another_checkpoint_writes_other_texts(engine: TransformersEngine, tmp_path: Path) -> None:

@@ -1,19 +1,18 @@
-"""Checks tables before an artifact is replaced: the schema of each table, then the rules between them.
+"""Checks tables before an artifact is replaced: the schema of each, then the conditions that the asset names.
 
 Every check gives one outcome, also when it passed, so that its history has no gaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pandera.errors
 import polars as pl
 
-from spavl_dag.pipeline.tables import SCHEMAS, tables_of
-from spavl_dag.rules import RULES, Scope
+from spavl_dag.pipeline.declaration import Asset, Checked
 from spavl_dag.schemas import Table, polars_schema
 
 SHOWN_IDS = 10
@@ -58,29 +57,35 @@ class Outcome:
         return [str(value) for value in self.failing.to_series(0).head(SHOWN_IDS)]
 
 
-def check_names(artifact: str) -> list[tuple[str, str, Literal["error", "warn"]]]:
+def declared_checks(asset: Asset) -> list[tuple[str, str, Literal["error", "warn"]]]:
     """Name, description and severity of every check an artifact has."""
-    schemas = [(f"schema_{t}", _schema_description(t), "error") for t in tables_of(artifact)]
-    rules = [(rule.name, rule.description, rule.severity) for rule in RULES[artifact]]
-    return [*schemas, *rules]  # type: ignore[list-item]
+    schemas: list[tuple[str, str, Literal["error", "warn"]]] = [
+        (f"schema_{table.name}", _schema_description(table.name), "error") for table in asset.tables
+    ]
+    return schemas + [(check.name, check.description, check.severity) for check in asset.checks]
 
 
-def validate(artifact: str, scope: Scope) -> list[Outcome]:
+def run_checks(
+    asset: Asset, tables: Mapping[str, pl.DataFrame], inputs: Mapping[str, Any], metrics: Mapping[str, float]
+) -> list[Outcome]:
     """Run all checks of an artifact.
 
     Args:
-        artifact: Its name.
-        scope: The new tables, and what the rules may look at.
+        asset: The artifact.
+        tables: Its new tables, by name.
+        inputs: What its function was given.
+        metrics: Its numbers.
 
     Returns:
-        An outcome per check. When a schema is broken the rules are not run: they rely on it.
+        An outcome per check. When a schema is broken the other checks are not run: they rely on it.
     """
-    outcomes = [_against_schema(table, scope.made[table], SCHEMAS[artifact, table]) for table in tables_of(artifact)]
+    outcomes = [_against_schema(table.name, tables[table.name], table.schema) for table in asset.tables]
     if any(outcome.blocks for outcome in outcomes):
         return outcomes
-    main = scope.made.get(artifact, pl.DataFrame())
+    rows = tables[asset.tables[0].name].height if asset.tables else 0
+    checked = Checked(tables, inputs, metrics)
     return outcomes + [
-        Outcome(rule.name, rule.description, rule.severity, main.height, rule.broken(scope)) for rule in RULES[artifact]
+        Outcome(check.name, check.description, check.severity, rows, check.broken(checked)) for check in asset.checks
     ]
 
 

@@ -7,7 +7,7 @@ and always escaped: it was written by models.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,25 +23,6 @@ if TYPE_CHECKING:
 
 BLUE, GREY, INK = "#4c78a8", "#999999", "#222222"
 """Colours of figures: what is shown, what it is compared with, and marks."""
-
-TEXT_COLUMNS = frozenset(
-    {
-        "caption",
-        "description",
-        "question",
-        "raw",
-        "response",
-        "response_a",
-        "response_b",
-        "chosen",
-        "rejected",
-        "reason1",
-        "reason2",
-        "source_caption",
-        "detail",
-    }
-)
-"""Columns that hold text of models or sources."""
 
 ROWS = 8
 
@@ -66,19 +47,25 @@ class Picture:
     title: str
 
 
-def table_preview(table: pl.DataFrame, show_text: bool, columns: Sequence[str] | None = None) -> Markdown:
+def table_preview(table: pl.DataFrame, hidden: Collection[str] = (), columns: Sequence[str] | None = None) -> Markdown:
     """The first rows as a Markdown table.
 
     Args:
         table: Any table of an artifact.
-        show_text: Whether harmful text may be shown.
+        hidden: Columns whose text is not to be shown (`schemas.hidden_columns`).
         columns: Which columns; all when None.
     """
     names = list(columns or table.columns)
     lines = [" | ".join(names), " | ".join("---" for _ in names)]
     for row in table.select(names).head(ROWS).iter_rows(named=True):
-        lines.append(" | ".join(_cell(name, row[name], show_text) for name in names))
+        lines.append(" | ".join(_cell(row[name], name not in hidden) for name in names))
     return Markdown("\n".join(f"| {line} |" for line in lines))
+
+
+def counts_of(table: pl.DataFrame, column: str, what: str, number: str = "count") -> Markdown:
+    """How often each value of a column occurs, as a Markdown table."""
+    counts = dict(table.group_by(column).len().sort(column).iter_rows())
+    return counts_table({"none" if value is None else value: count for value, count in counts.items()}, what, number)
 
 
 def counts_table(counts: Mapping[str, object], what: str, number: str = "count") -> Markdown:
@@ -182,10 +169,12 @@ def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> 
     return drawn(figure, axes, title, axis)
 
 
-def _cell(name: str, value: object, show_text: bool) -> str:
+def _cell(value: object, show_text: bool) -> str:
     if value is None:
         return ""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if name in TEXT_COLUMNS:
-        return escape_markdown(redact(text, show_text)).replace("\n", " ")
-    return escape_markdown(f"{value:.3f}" if isinstance(value, float) else text)
+    if isinstance(value, float):
+        text = f"{value:.3f}"
+    elif isinstance(value, str | list):
+        text = redact(text, show_text)
+    return escape_markdown(text).replace("\n", " ")
