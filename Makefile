@@ -17,8 +17,7 @@ help: ## list the targets
 	@sed -n '2,6s/^# //p' Makefile
 
 setup: ## make or fix the environment in .venv (a second when nothing is to do)
-	@'$(or $(PYTHON),python3)' scripts/bootstrap.py $(if $(PYTHON),--switch-python) \
-	    $(if $(TORCH),--torch '$(TORCH)') $(if $(EXTRAS),--extras '$(EXTRAS)')
+	@'$(or $(PYTHON),python3)' scripts/bootstrap.py
 
 demo: setup ## build a small preference dataset with real models, in a few minutes on a laptop
 	@$(BIN)/spavl demo $(ARGS)

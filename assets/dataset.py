@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from spavl_dag.integrations.huggingface.export import write_dataset_files
+from spavl_dag.integrations.huggingface.export import write_card, write_dataset_files
 from spavl_dag.params.models import BASE_MODEL, ModelEntry
 from spavl_dag.params.sections import DatasetParams, PreferenceParams
 from spavl_dag.pipeline.declaration import Check, asset
@@ -19,8 +19,9 @@ from spavl_dag.pipeline.rules import (
     nothing_to_train_on,
     trained_and_evaluated,
 )
-from spavl_dag.preview import Markdown, bar_chart
-from spavl_dag.report.data_card import CardFacts, CardTables, data_card, dataset_statistics, flat_metrics
+from spavl_dag.preview import bar_chart
+from spavl_dag.report.data_card import CardFacts, data_card
+from spavl_dag.report.statistics import CardTables, dataset_statistics, flat_metrics
 from spavl_dag.schemas import (
     DatasetRows,
     Images,
@@ -33,7 +34,7 @@ from spavl_dag.schemas import (
     UndecidedPairs,
     Verdicts,
 )
-from spavl_dag.steps.dataset import build_dataset
+from spavl_dag.steps.dataset import build_dataset, left_out
 from spavl_dag.taxonomy import Taxonomy
 
 
@@ -44,6 +45,7 @@ class Choices:
     models: Annotated[Mapping[str, ModelEntry], Params("models")]
     base_model: Annotated[str, Params("base_model.source")]
     images: Annotated[str, Params("images.source")]
+    near_duplicate_distance: Annotated[int, Params("images.near_duplicate_distance")]
     judge: Annotated[str, Params("roles.judge.model")]
     judge_sees_image: Annotated[bool, Params("safety_labels.sees_image")]
     preferences: Annotated[PreferenceParams, Params("preferences")]
@@ -51,22 +53,22 @@ class Choices:
     @property
     def facts(self) -> CardFacts:
         """As the card takes them."""
-        tiny = self.base_model == "pictograms" and any(entry.model == BASE_MODEL for entry in self.models.values())
+        tiny = self.base_model == "pictograms"
         return CardFacts(
             image_source=self.images,
             models={key: entry.label or key for key, entry in self.models.items()},
-            simulated=tiny,
+            simulated={key for key, entry in self.models.items() if tiny and entry.model == BASE_MODEL},
             judge=self.judge,
             judge_sees_image=self.judge_sees_image,
             criteria=self.preferences.asked,
+            near_duplicate_distance=self.near_duplicate_distance,
         )
 
 
 def _summary(made: Result[DatasetRows]) -> Summary:
     statistics = made.documents["statistics.json"]
-    card = made.documents.get("card.json", "")
     return Summary(
-        {"splits": bar_chart(statistics["splits"], "Rows per split", "rows"), "card": Markdown(card)},
+        {"splits": bar_chart(statistics["splits"], "Rows per split", "rows")},
         flat_metrics(statistics),
         columns=["row_id", "split", "class_id", "chosen", "rejected"],
     )
@@ -99,7 +101,7 @@ def dataset(
     preferences: Table[Preferences],
     verdicts: Table[Verdicts],
     undecided: Table[UndecidedPairs],
-    unpaired: Table[MissingPairs],
+    missing_pairs: Table[MissingPairs],
     groups: Table[SafetyGroups],
     questions: Table[Questions],
     missing_questions: Table[MissingQuestions],
@@ -126,10 +128,11 @@ def dataset(
             verdicts=verdicts,
             preferences=preferences,
             undecided=undecided,
-            unpaired=unpaired,
+            missing_pairs=missing_pairs,
+            left_out=left_out(questions, images, rows, settings, seed),
             converted_images=converted,
         )
     )
     card = data_card(statistics, taxonomy, choices.facts)
-    (output / "README.md").write_text(card, encoding="utf-8")
+    write_card(card, output)
     return Result(rows, documents={"statistics.json": statistics})

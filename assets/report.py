@@ -19,7 +19,7 @@ from spavl_dag.pipeline.inputs import ByPartition, Document, OutputFolder, Param
 from spavl_dag.pipeline.result import Result
 from spavl_dag.report.build import build_report
 from spavl_dag.report.differences import differing_params
-from spavl_dag.report.examples import telling_examples
+from spavl_dag.report.examples import choose_examples
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
 from spavl_dag.taxonomy import Taxonomy
 from spavl_dag.training.schemas import Calibration, Curve
@@ -71,7 +71,7 @@ def report(
     output: OutputFolder,
 ) -> Result[()]:
     """Leaderboard, differences from the baseline, curves, classes, examples and lineage, as HTML and Markdown."""
-    shown = telling_examples(with_key(item_scores), with_key(answers), items, choices.settings.examples)
+    shown = choose_examples(with_key(item_scores), with_key(answers), items, choices.settings.examples)
     inputs = ReportInputs(
         baseline=choices.baseline,
         checkpoints=[

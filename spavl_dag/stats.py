@@ -1,14 +1,15 @@
 """Statistics of rates, means and agreement, with their uncertainty.
 
-Belongs here: small pure functions on numbers. Not here: what is counted (`steps`).
+Belongs here: small pure functions on numbers. Not here: what is counted (`steps`). Textbook statistics are
+statsmodels' own, imported when first asked for (half a second); what has to know of groups, or is in no release of
+scipy or statsmodels, is computed here.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
-from statistics import NormalDist
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -50,12 +51,11 @@ def wilson_interval(k: float, n: float, confidence: float = 0.95) -> Interval:
         raise ValueError(f"{k} hits in {n} trials is impossible")
     if n == 0:
         return Interval(0.0, 1.0)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    rate = k / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(k, n, alpha=1 - confidence, method="wilson")
     # At the ends the interval touches 0 or 1 exactly; rounding would leave 1e-17.
-    return Interval(0.0 if k == 0 else max(0.0, centre - half), 1.0 if k == n else min(1.0, centre + half))
+    return Interval(0.0 if k == 0 else low, 1.0 if k == n else high)
 
 
 def clustered_wilson_interval(hits: ArrayLike, trials: ArrayLike, confidence: float = 0.95) -> Interval:
@@ -162,17 +162,15 @@ def mcnemar_exact(b: int, c: int) -> float:
     """
     if b < 0 or c < 0:
         raise ValueError(f"counts of pairs can't be negative: {b}, {c}")
-    n, tail = b + c, min(b, c)
-    if b == c:
-        return 1.0
-    # In logarithms: 2 ** -n underflows beyond a thousand pairs.
-    logs = [_log_choose(n, i) - n * math.log(2) for i in range(tail + 1)]
-    peak = max(logs)
-    return min(1.0, 2 * math.exp(peak) * math.fsum(math.exp(value - peak) for value in logs))
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    return float(mcnemar([[0, b], [c, 0]], exact=True).pvalue)
 
 
 def newcombe_paired(both: int, first: int, second: int, neither: int, confidence: float = 0.95) -> Interval:
     """Newcombe's interval of the difference of two paired rates (1998, method 10: Wilson's, with correlation).
+
+    statsmodels 0.15 and scipy 1.17 have it for independent rates only.
 
     Args:
         both: Pairs with a hit in both.
@@ -209,47 +207,29 @@ def newcombe_paired(both: int, first: int, second: int, neither: int, confidence
     return Interval(difference - _length(*below, correlation), difference + _length(*above, correlation))
 
 
-def bootstrap_interval(
-    values: ArrayLike,
-    seed: int,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-) -> Interval:
-    """Percentile bootstrap interval of the mean, or of another statistic.
+def bootstrap_interval(values: ArrayLike, seed: int, *, confidence: float = 0.95, resamples: int = 2000) -> Interval:
+    """Percentile bootstrap interval of the mean.
 
     Args:
-        values: Numbers of shape (n,), or rows of shape (n, columns) that are drawn whole (paired data).
+        values: Numbers of shape (n,).
         seed: The same seed and values give the same interval.
         confidence: Coverage in (0, 1).
         resamples: Number of resamples, at least 1.
-        statistic: From samples of shape (m, n) or (m, n, columns) to m numbers; the mean over n by default.
 
     Raises:
         ValueError: There are no values, one isn't finite, or a parameter is out of range.
     """
     import numpy as np
 
-    _check_confidence(confidence)
-    data = np.asarray(values, dtype=np.float64)
-    if data.ndim == 0 or data.size == 0:
-        raise ValueError("a bootstrap needs at least one value")
-    if not np.isfinite(data).all():
-        raise ValueError("a bootstrap needs finite values")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    data = _finite(values, confidence, resamples)
     rng = np.random.default_rng(seed)
-    estimates = []
-    done = 0
     # In chunks, so that memory doesn't grow with resamples times values.
-    while done < resamples:
-        count = min(resamples - done, max(1, _CHUNK // data.size))
-        samples = data[rng.integers(0, len(data), size=(count, len(data)))]
-        estimates.append(samples.mean(axis=1) if statistic is None else statistic(samples))
-        done += count
-    low, high = np.quantile(np.concatenate(estimates), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return Interval(float(low), float(high))
+    step = max(1, _CHUNK // data.size)
+    means = [
+        data[rng.integers(0, len(data), size=(min(step, resamples - done), len(data)))].mean(axis=1)
+        for done in range(0, resamples, step)
+    ]
+    return _percentiles(np.concatenate(means), confidence)
 
 
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
@@ -265,14 +245,13 @@ def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float | None:
     Raises:
         ValueError: The lengths differ.
     """
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} labels against {len(b)}")
-    n = len(a)
-    counts_a, counts_b = Counter(a), Counter(b)
-    # In whole numbers up to the last step: perfect and chance agreement come out exact.
-    agreeing = n * sum(x == y for x, y in zip(a, b, strict=True))
-    by_chance = sum(count * counts_b[label] for label, count in counts_a.items())
-    return None if by_chance == n * n else (agreeing - by_chance) / (n * n - by_chance)
+    labels = _labels(a, b)
+    if len(labels) < 2:
+        return None
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    pairs = Counter(zip(a, b, strict=True))
+    return float(cohens_kappa([[pairs[x, y] for y in labels] for x in labels], return_results=False))
 
 
 def kappa_interval(
@@ -292,9 +271,9 @@ def kappa_interval(
     """
     import numpy as np
 
-    if cohen_kappa(a, b) is None:
+    labels = _labels(a, b)
+    if len(labels) < 2:
         return None
-    labels = sorted({*a, *b}, key=str)
     # Agreement and each annotator's labels as 0 and 1: kappa is a function of their sums.
     mine = np.array([[x == label for label in labels] for x in a], dtype=np.float64)
     yours = np.array([[y == label for label in labels] for y in b], dtype=np.float64)
@@ -314,14 +293,7 @@ def _bootstrap_sums(columns: Sequence[ArrayLike], seed: int, confidence: float, 
     """
     import numpy as np
 
-    _check_confidence(confidence)
-    data = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns])
-    if data.size == 0:
-        raise ValueError("a bootstrap needs at least one value")
-    if not np.isfinite(data).all():
-        raise ValueError("a bootstrap needs finite values")
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    data = _finite(np.column_stack([np.asarray(column, dtype=np.float64) for column in columns]), confidence, resamples)
     rows, counts = np.unique(data, axis=0, return_counts=True)
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // len(rows))
@@ -351,8 +323,26 @@ def _percentiles(values: NDArray[np.float64], confidence: float) -> Interval:
     return Interval(float(low), float(high))
 
 
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+def _finite(values: ArrayLike, confidence: float, resamples: int) -> NDArray[np.float64]:
+    """What a bootstrap draws from, after a check of its arguments."""
+    import numpy as np
+
+    _check_confidence(confidence)
+    data = np.asarray(values, dtype=np.float64)
+    if data.ndim == 0 or data.size == 0:
+        raise ValueError("a bootstrap needs at least one value")
+    if not np.isfinite(data).all():
+        raise ValueError("a bootstrap needs finite values")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, not {resamples}")
+    return data
+
+
+def _labels(a: Sequence[Hashable], b: Sequence[Hashable]) -> list[Hashable]:
+    """All labels that either annotator gave, in a fixed order."""
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} labels against {len(b)}")
+    return sorted({*a, *b}, key=str)
 
 
 def _length(x: float, y: float, correlation: float) -> float:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from spavl_dag.params.project import load_params, parse_params
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.params.project import load_params, parse_params
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -1,4 +1,8 @@
 import math
+import subprocess
+import sys
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -19,6 +23,12 @@ from spavl_dag.stats import (
 )
 
 
+def test_statistics_are_paid_for_when_they_are_needed() -> None:
+    heavy = "{'numpy', 'scipy', 'pandas', 'statsmodels'} & set(sys.modules)"
+    program = f"import sys; import spavl_dag.stats as s; assert not {heavy}, {heavy}; s.newcombe_paired(0, 0, 0, 0)"
+    subprocess.run([sys.executable, "-c", f"{program}; assert not {heavy}, {heavy}"], check=True)
+
+
 class TestWilson:
     def test_by_hand(self) -> None:
         # n = 10, k = 5, z = 1.959964: centre 0.5, half width z·sqrt(0.25/10 + z²/400)/(1 + z²/10) = 0.263407
@@ -33,9 +43,22 @@ class TestWilson:
             theirs = scipy_stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
             assert wilson_interval(k, n, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
-    def test_ends_are_exact(self) -> None:
-        assert wilson_interval(0, 265).low == 0.0
-        assert wilson_interval(265, 265).high == 1.0
+    @given(n=st.floats(0.5, 1e6), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+    def test_ends_solve_the_score_equation_also_between_whole_numbers(
+        self, n: float, share: float, confidence: float
+    ) -> None:
+        rate = share * n / n
+        z = scipy_stats.norm.isf((1 - confidence) / 2)
+        low, high = wilson_interval(share * n, n, confidence)
+        assert 0 <= low <= rate + 1e-12
+        assert rate - 1e-12 <= high <= 1
+        for end in (low, high):
+            assert n * (rate - end) ** 2 == pytest.approx(z * z * end * (1 - end), rel=1e-6, abs=1e-6)
+
+    @given(n=st.integers(1, 10**6), confidence=st.floats(0.01, 0.9999))
+    def test_ends_are_exact(self, n: int, confidence: float) -> None:
+        assert wilson_interval(0, n, confidence).low == 0.0
+        assert wilson_interval(n, n, confidence).high == 1.0
         assert wilson_interval(0, 0) == (0.0, 1.0)
 
     @pytest.mark.parametrize(
@@ -67,13 +90,6 @@ class TestBootstrap:
     def test_constant_and_single_values(self) -> None:
         assert bootstrap_interval([2.5] * 9, 0) == (2.5, 2.5)
         assert bootstrap_interval([4], 0) == (4.0, 4.0)
-
-    def test_rows_are_drawn_whole(self) -> None:
-        pairs = np.random.default_rng(4).normal(size=(40, 1)) + np.array([0.0, 1.0])
-        low, high = bootstrap_interval(
-            pairs, 0, statistic=lambda samples: (samples[..., 1] - samples[..., 0]).mean(axis=1)
-        )
-        assert (low, high) == pytest.approx((1.0, 1.0))
 
     def test_chunks_make_no_difference(self, monkeypatch: pytest.MonkeyPatch) -> None:
         values = np.random.default_rng(5).normal(size=30)
@@ -108,6 +124,15 @@ class TestKappa:
     def test_three_labels(self) -> None:
         # p_o = 2/3, p_e = 4/9 - 1/9 = 1/3 (each label once by a; b: tie twice, A once): kappa = 1/2
         assert cohen_kappa(["A", "B", "tie"], ["A", "tie", "tie"]) == pytest.approx(0.5)
+
+    @given(pairs=st.lists(st.tuples(st.sampled_from("ABC"), st.sampled_from("ABC")), min_size=1, max_size=60))
+    def test_is_the_share_of_possible_agreement_beyond_chance(self, pairs: list[tuple[str, str]]) -> None:
+        a, b = zip(*pairs, strict=True)
+        n, mine, yours = len(pairs), Counter(a), Counter(b)
+        chance = sum(Fraction(mine[label] * yours[label], n * n) for label in mine)
+        seen = Fraction(sum(x == y for x, y in pairs), n)
+        wanted = None if chance == 1 else float((seen - chance) / (1 - chance))
+        assert cohen_kappa(a, b) == (wanted if wanted is None else pytest.approx(wanted, abs=1e-14))
 
     @pytest.mark.parametrize("labels", [[], ["A"], ["A"] * 5])
     def test_is_not_defined_without_variation(self, labels: list[str]) -> None:

@@ -20,7 +20,7 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.evaluation.schemas import BenchmarkItems
-from spavl_dag.inference.engines.base import ChangedImageError
+from spavl_dag.inference.request import ChangedImageError
 from spavl_dag.schemas import frame
 
 FILES = "files"

@@ -1,4 +1,4 @@
-"""Makes a stage and tells the tools: DVC records it, MLflow logs it. The way of the command line and of Dagster's runs."""
+"""Makes a stage and tells the tools: DVC records it, MLflow logs it. For the command line and Dagster's runs alike."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spavl_dag.integrations.dvc.commit import DvcCommit
 from spavl_dag.integrations.mlflow.records import curve_callback, log_finished
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import Finished, make
-from spavl_dag.pipeline.run import Progress, no_progress
+from spavl_dag.progress import Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)

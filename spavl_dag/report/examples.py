@@ -1,25 +1,27 @@
-"""Which items' answers stand side by side in the report."""
+"""Which answers a report shows side by side."""
 
 from __future__ import annotations
 
 import polars as pl
 
+BENCHMARK = "harm_eval"
 
-def telling_examples(
-    item_scores: pl.DataFrame, answers: pl.DataFrame, items: pl.DataFrame, count: int
+
+def choose_examples(
+    item_scores: pl.DataFrame, responses: pl.DataFrame, items: pl.DataFrame, count: int
 ) -> pl.DataFrame:
-    """Answers of all checkpoints to the HarmEval items on which they differ most.
+    """Answers of all checkpoints to the HarmEval items on whose labels they differ most.
 
     Args:
         item_scores: Table `item_scores` of all checkpoints, with a column `checkpoint`.
-        answers: Table `eval_responses` of all checkpoints, with a column `checkpoint`.
+        responses: Table `eval_responses` of all checkpoints, with a column `checkpoint`.
         items: Table `benchmarks`.
-        count: How many items.
+        count: Number of items.
 
     Returns:
         Columns checkpoint, benchmark, item_id, question, response, label.
     """
-    judged = item_scores.filter(benchmark="harm_eval", rule="judge").unique(
+    judged = item_scores.filter((pl.col("benchmark") == BENCHMARK) & (pl.col("rule") == "judge")).unique(
         ["checkpoint", "item_id"], keep="first", maintain_order=True
     )
     spread = (
@@ -28,19 +30,11 @@ def telling_examples(
         .sort(["outcome", "item_id"], descending=[True, False])
     )
     shown = spread["item_id"].head(count).to_list()
-    picked = answers.filter(pl.col("benchmark") == "harm_eval", pl.col("item_id").is_in(shown))
+    answers = responses.filter((pl.col("benchmark") == BENCHMARK) & pl.col("item_id").is_in(shown))
+    questions = items.select("benchmark", "item_id", "question")
+    labels = judged.select("checkpoint", "item_id", "label")
     return (
-        picked.join(
-            items.select("benchmark", "item_id", "question"),
-            on=["benchmark", "item_id"],
-            how="left",
-            maintain_order="left",
-        )
-        .join(
-            judged.select("checkpoint", "item_id", "label"),
-            on=["checkpoint", "item_id"],
-            how="left",
-            maintain_order="left",
-        )
+        answers.join(questions, on=["benchmark", "item_id"], how="left", maintain_order="left")
+        .join(labels, on=["checkpoint", "item_id"], how="left", maintain_order="left")
         .select("checkpoint", "benchmark", "item_id", "question", "response", "label")
     )

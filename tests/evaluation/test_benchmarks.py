@@ -24,7 +24,7 @@ from spavl_dag.evaluation.metrics import metric_name
 from spavl_dag.evaluation.schemas import NAME, BenchmarkItems
 from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import IntervalSettings, summarize
-from spavl_dag.inference.engines.base import ChangedImageError
+from spavl_dag.inference.request import ChangedImageError
 from spavl_dag.params.evaluation import BenchmarkParams
 from spavl_dag.taxonomy import load_taxonomy
 from tests.conftest import CHECKOUT, SHARED_DATA

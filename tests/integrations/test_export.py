@@ -14,10 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ChangedImageError, ImageRef
+from spavl_dag.inference.request import ChangedImageError, ImageRef
 from spavl_dag.integrations.huggingface.export import write_dataset_files
 from spavl_dag.media.decode import decode_image
-from spavl_dag.report.data_card import _converted
+from spavl_dag.report.data_card import CardFacts, data_card
+from spavl_dag.report.statistics import CardTables, dataset_statistics
+from spavl_dag.taxonomy import load_taxonomy
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -125,12 +127,37 @@ def test_trainer_json_by_the_official_scripts_rules(folder: Path, tmp_path: Path
             assert Image.open(folder / record["image"]).convert("RGB").size
 
 
+def statistics(converted: list[str]) -> dict[str, Any]:
+    """Of a dataset of which only the rows are known."""
+
+    def empty(*columns: str) -> pl.DataFrame:
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
+    return dataset_statistics(
+        CardTables(
+            dataset=table(["plain.png"]),
+            images=empty("class_id"),
+            questions=empty("question_type"),
+            missing_questions=empty("reason"),
+            labels=empty("state", "label"),
+            groups=empty("model"),
+            missing_pairs=empty("reason"),
+            verdicts=empty("verdict"),
+            preferences=empty("question_id"),
+            undecided=empty("reason"),
+            left_out=empty("question_id", "reason"),
+            converted_images=converted,
+        )
+    )
+
+
 def test_the_card_names_what_a_plain_reader_sees_otherwise() -> None:
-    assert _converted([]) == []
-    told = "\n".join(_converted([f"{number}.png" for number in range(120)]))
-    assert "120 image files" in told
-    assert "0.png, 1.png," in told
-    assert "99.png, and 20 more in `statistics.json`." in told
+    facts = CardFacts("folder", {"m": "a model"}, frozenset(), "judge", False, ["joint"], 2)
+    assert "Converted images" not in data_card(statistics([]), load_taxonomy(), facts)
+    names = [f"{number}.png" for number in range(120)]
+    told = data_card(statistics(names), load_taxonomy(), facts)
+    assert "120 image files are turned" in told
+    assert ", ".join(names[:100]) + ", and 20 more in `statistics.json`." in told
 
 
 def test_a_changed_image_file_is_not_exported(folder: Path, tmp_path: Path) -> None:

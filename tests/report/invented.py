@@ -221,13 +221,12 @@ def inputs(**changes: Any) -> ReportInputs:
             else {},
             rows=PAIRS.get(key),
             md5=f"{index:032x}.dir",
-            run_id=f"{index:032x}" if key != "sft" else None,
         )
         for index, key in enumerate(KEYS)
     ]
     metrics = {"accuracy": 0.953, "accuracy_low": 0.91, "accuracy_high": 0.976, "pairs": 120.0, "margin": 3.1}
     lineage = [
-        {"stage": stage, "md5": f"{i:032x}.dir", "commit": f"{i:040x}"}
+        {"stage": stage, "md5": f"{i:032x}.dir"}
         for i, stage in enumerate(("base_model", "dataset", "benchmarks", "reward_model"))
     ]
     whole: dict[str, Any] = {

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.load import load_params
 from spavl_dag.params.sections import PairParams
 from spavl_dag.preview import table_preview
@@ -99,7 +99,7 @@ def images() -> pl.DataFrame:
             "class_ids": ["weapon"],
             "source": "test",
             "source_caption": None,
-            "licence": "CC0-1.0",
+            "license": "CC0-1.0",
             "notes": "",
         }
         for place, image_id in enumerate(IMAGE_IDS)

@@ -16,8 +16,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from spavl_dag.errors import MissingInputError, ParamsError
-from spavl_dag.inference.engines.base import Decoding, Request
+from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.transformers_engine import TransformersEngine
+from spavl_dag.inference.request import Decoding, Request, single_turn
 from spavl_dag.training import trl_common
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
@@ -81,9 +82,9 @@ def test_sft_learns_the_answers_and_to_stop(start: Path, tmp_path: Path) -> None
 
 def ends_of(model: str, job: Job) -> set[tuple[str, str]]:
     """What the evaluation's engine gets from a model for the rows of a job."""
-    engine = TransformersEngine(model, device="cpu", dtype="float32")
+    engine = TransformersEngine(EngineSettings("transformers", model, device="cpu", dtype="float32"))
     rows = read_rows(job.rows)
-    asked = [Request(row.row_id.encode(), row.question, None, row.image, 0) for row in rows]
+    asked = [Request(row.row_id.encode(), single_turn(row.question, row.image), 0) for row in rows]
     results = [each for batch in engine.generate(asked, Decoding(max_new_tokens=12)) for each in batch]
     return {(result.text, result.finish_reason) for result in results}
 

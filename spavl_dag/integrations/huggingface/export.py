@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
+from spavl_dag.integrations.huggingface.front_matter import front_matter
 from spavl_dag.media.decode import for_any_reader
 
 FILE_NAMES = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
@@ -38,6 +39,11 @@ def write_dataset_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], targ
     """
     write_trainer_json(rows, target / "trainer")
     return write_hub_files(rows, images, target / "hf")
+
+
+def write_card(card: str, target: Path) -> None:
+    """Write the data card, with its front matter, beside what `write_dataset_files` wrote."""
+    (target / "README.md").write_text(front_matter(target) + card, encoding="utf-8")
 
 
 def write_hub_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], target: Path) -> list[str]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder
 from spavl_dag.training.reward.model import RewardModel, load_reward_model, read_prompt

@@ -120,7 +120,7 @@ def test_entries_are_added_behind_a_byte_order_mark(tmp_path: Path) -> None:
     file.write_text("\ufeffexperiments:\n  base: {method: none}\n", encoding="utf-8")
     name = next(iter(BY_NAME))
     add_to_params(file, [name])
-    assert list(yaml.safe_load(file.read_text(encoding="utf-8-sig"))["experiments"]) == ["base", name]
+    assert list(load_yaml(file.read_text(encoding="utf-8-sig"))["experiments"]) == ["base", name]
 
 
 def test_comments_before_the_next_section_stay_with_it(tmp_path: Path) -> None:
