@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from spavl_dag.integrations.huggingface.export import write_dataset_files
+from spavl_dag.integrations.huggingface.export import write_card, write_dataset_files
 from spavl_dag.params.models import BASE_MODEL, ModelEntry
 from spavl_dag.params.sections import DatasetParams, PreferenceParams
 from spavl_dag.pipeline.declaration import Check, asset
@@ -116,6 +116,7 @@ def dataset(
 ) -> Result[DatasetRows]:
     """The dataset: splits by image, Hugging Face files, trainer JSON, statistics and data card."""
     rows = build_dataset(preferences, verdicts, groups, questions, images, labels, taxonomy, settings, seed)
+    converted = write_dataset_files(rows, pictures, output)
     statistics = dataset_statistics(
         CardTables(
             dataset=rows,
@@ -129,8 +130,9 @@ def dataset(
             undecided=undecided,
             missing_pairs=missing_pairs,
             left_out=left_out(questions, images, rows, settings, seed),
+            converted_images=converted,
         )
     )
     card = data_card(statistics, taxonomy, choices.facts)
-    write_dataset_files(rows, card, pictures, output)
+    write_card(card, output)
     return Result(rows, documents={"statistics.json": statistics})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 from spavl_dag.media.collect import collect_images, missing_classes
@@ -14,7 +15,7 @@ from spavl_dag.pipeline.inputs import Files, OutputFolder, Params, Seed, Table
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import classes_without, first_class_differs
 from spavl_dag.preview import counts_table
-from spavl_dag.schemas import ImageQuarantine, Images, Keywords, MissingClasses
+from spavl_dag.schemas import ImageQuarantine, Images, Keywords, MissingClasses, PassedOverFiles
 from spavl_dag.taxonomy import Taxonomy
 
 
@@ -23,17 +24,26 @@ def _folder(params: ProjectParams) -> Sequence[str]:
     return ["${images.folder}"] if params.images.source == "folder" else []
 
 
-def _summary(made: Result[Images, ImageQuarantine, MissingClasses]) -> Summary:
-    images, quarantine, missing = made.tables
+def _summary(made: Result[Images, ImageQuarantine, MissingClasses, PassedOverFiles]) -> Summary:
+    images, quarantine, missing, passed_over = made.tables
     reasons = dict(quarantine.group_by("reason").len().sort("reason").iter_rows())
     return Summary(
         {
             "quarantined": quarantine.height,
             "quarantine_reasons": counts_table(reasons, "reason", "files"),
+            "passed_over": counts_table(_by_suffix(passed_over["file"]), "suffix, for instance", "files"),
             "classes_without_images": missing.height,
             "near_duplicate_groups": images["near_duplicate_group"].n_unique(),
         }
     )
+
+
+def _by_suffix(files: Iterable[str]) -> dict[str, int]:
+    """How many files have which suffix, each with one of them."""
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for file in files:
+        named[PurePosixPath(file).suffix.lower()].append(file)
+    return {f"{suffix or 'none'}, {group[0]}": len(group) for suffix, group in sorted(named.items())}
 
 
 @asset(
@@ -53,7 +63,8 @@ def images(
     seed: Seed,
     folder: Annotated[list[Path], Files("params/images_folder", _folder)],
     output: OutputFolder,
-) -> Result[Images, ImageQuarantine, MissingClasses]:
+) -> Result[Images, ImageQuarantine, MissingClasses, PassedOverFiles]:
     """Images with hashes, size, source, classes and license; what can't be used is in `quarantine` with its reason."""
     found = collect_images(settings, taxonomy, seed, folder[0] if folder else None, output)
-    return Result(found.images, found.quarantine, missing_classes(taxonomy, found.images, keywords))
+    missing = missing_classes(taxonomy, found.images, keywords)
+    return Result(found.images, found.quarantine, missing, found.passed_over)

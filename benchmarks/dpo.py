@@ -8,6 +8,7 @@ without imports, loading and saving. Takes two minutes.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -64,13 +65,13 @@ def make_rows(folder: Path) -> Path:
     def words(least: int, most: int) -> str:
         return " ".join(f"word{draw.randrange(700)}" for _ in range(draw.randint(least, most)))
 
+    pictures = []
     for index in range(60):
         colour = tuple(draw.randrange(256) for _ in range(3))
-        Image.new("RGB", (96, 96), colour).save(folder / f"{index}.png")
-    rows = [
-        (f"r{index:04}", words(4, 10), words(8, 24), words(8, 24), str(folder / f"{index % 60}.png"))
-        for index in range(ROWS)
-    ]
+        file = folder / f"{index}.png"
+        Image.new("RGB", (96, 96), colour).save(file)
+        pictures.append((str(file), hashlib.sha256(file.read_bytes()).hexdigest()))
+    rows = [(f"r{index:04}", words(4, 10), words(8, 24), words(8, 24), *pictures[index % 60]) for index in range(ROWS)]
     file = folder / "rows.parquet"
     pl.DataFrame(rows, schema=list(COLUMNS), orient="row").write_parquet(file)
     return file

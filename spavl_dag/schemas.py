@@ -100,6 +100,17 @@ class ImageQuarantine(Table):
     detail: str
 
 
+class PassedOverFiles(Table):
+    """Files of the user's folder that don't look like images by their names: hidden, or without an image's suffix."""
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "passed_over"
+
+    file: str = pa.Field(unique=True)
+
+
 class MissingClasses(Table):
     """Harm classes without an image, with what to search for."""
 

@@ -6,12 +6,19 @@ parser's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from spavl_dag.errors import SpavlError
 from spavl_dag.states import CallState
+
+
+class ChangedImageError(SpavlError):
+    """An image file of an artifact doesn't hold the bytes that the artifact's table names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +110,42 @@ class ImageRef:
 
     sha256: str
     read: Callable[[], bytes]
+
+    @classmethod
+    def of_file(cls, path: Path, sha256: str) -> ImageRef:
+        """An image file of an artifact, `<artifact>/files/<name>`, with the hash that the artifact's table names."""
+        return cls(sha256, CheckedFile(path, sha256))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """Reads a file and gives its bytes only if they are those with the hash.
+
+    What is made of an image is kept under its hash, so that other bytes would be answered for once and for all.
+
+    Attributes:
+        path: The file, `<artifact>/files/<name>`.
+        sha256: Hex digest of its bytes.
+    """
+
+    path: Path
+    sha256: str
+
+    def __call__(self) -> bytes:
+        """The file's bytes.
+
+        Raises:
+            ChangedImageError: It holds other bytes, or can't be read.
+        """
+        artifact = self.path.parent.parent.name
+        hint = f"Run `spavl run {artifact}` again."
+        try:
+            data = self.path.read_bytes()
+        except OSError as error:
+            raise ChangedImageError(f"{self.path} can't be read any more ({error.strerror})", hint) from error
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ChangedImageError(f"{self.path} changed since `{artifact}` was made", hint)
+        return data
 
 
 class Message(NamedTuple):

@@ -15,7 +15,7 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.params.sections import ImageParams
-from spavl_dag.schemas import ImageQuarantine, Images, MissingClasses, frame
+from spavl_dag.schemas import ImageQuarantine, Images, MissingClasses, PassedOverFiles, frame
 from spavl_dag.taxonomy import Taxonomy
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
@@ -30,10 +30,12 @@ class Collected:
     Attributes:
         images: Table `images`.
         quarantine: Table `quarantine`.
+        passed_over: Table `passed_over`.
     """
 
     images: pl.DataFrame
     quarantine: pl.DataFrame
+    passed_over: pl.DataFrame
 
 
 def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: Path | None, target: Path) -> Collected:
@@ -51,10 +53,11 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: P
     """
     (target / FILES).mkdir(parents=True, exist_ok=True)
     quarantine: list[dict[str, Any]] = []
+    passed_over: list[str] = []
     if folder is None:
         rows = list(_cards(params, taxonomy, seed, target))
     else:
-        rows, quarantine = _from_folder(params, taxonomy, folder, target)
+        rows, quarantine, passed_over = _from_folder(params, taxonomy, folder, target)
     rows.sort(key=lambda row: row["image_id"])
     from spavl_dag.media.duplicates import near_duplicate_groups
 
@@ -64,6 +67,7 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: P
     return Collected(
         images=frame(Images, rows),
         quarantine=frame(ImageQuarantine, quarantine).sort("file", "reason"),
+        passed_over=frame(PassedOverFiles, [{"file": file} for file in passed_over]),
     )
 
 
@@ -128,7 +132,7 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
 
 def _from_folder(
     params: ImageParams, taxonomy: Taxonomy, folder: Path, target: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     from spavl_dag.media.files import read_image_bytes
     from spavl_dag.media.ingest import scan_folder
 
@@ -144,6 +148,9 @@ def _from_folder(
     )
     if not ingest.images:
         reasons = sorted({f"{q.reason}: {q.detail}" for q in ingest.quarantine})[:5]
+        if ingest.ignored:
+            some = ", ".join(ingest.ignored[:3])
+            reasons.append(f"passed over, for no image by their names: {len(ingest.ignored)} files, such as {some}")
         raise MissingInputError(
             f"images.folder: {folder} has no usable image" + "".join(f"\n  {reason}" for reason in reasons),
             "A sub-folder named as a harm class per class, or a manifest, says what belongs where.",
@@ -175,4 +182,4 @@ def _from_folder(
             }
         )
     quarantine = [{"file": q.file, "reason": q.reason, "detail": q.detail} for q in ingest.quarantine]
-    return rows, quarantine
+    return rows, quarantine, ingest.ignored

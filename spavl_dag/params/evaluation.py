@@ -20,6 +20,9 @@ class BenchmarkParams(Section):
     folder: Annotated[str | None, Field(description="for folder: relative to evaluation.folder")] = None
     hub: Annotated[str | None, Field(description="for hub: the dataset's id")] = None
     revision: str | None = None
+    subset: Annotated[
+        bool, Field(description="for folder and hub: these are not all items that were published, and that is meant")
+    ] = False
     prompt: Annotated[Template | None, Field(description="Jinja template file; null: the policy's")] = None
     max_new_tokens: NewTokens
     limit: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,6 +116,6 @@ def image_refs(images: pl.DataFrame, folder: Path) -> dict[str, ImageRef]:
         folder: What their `file` is relative to.
     """
     return {
-        image_id: ImageRef(sha256, partial(Path.read_bytes, folder / file))
+        image_id: ImageRef.of_file(folder / file, sha256)
         for image_id, sha256, file in images.select("image_id", "sha256", "file").unique().iter_rows()
     }

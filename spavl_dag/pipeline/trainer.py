@@ -130,7 +130,7 @@ class Trainer(KeptTrainings):
         from spavl_dag.training.examples import write_rows
 
         owner, _ = self._run.graph.owner(Images)
-        write_rows(rows, self._run.project.root / owner.out() / "files", file)
+        write_rows(rows, self._run.read(Images, "one"), self._run.project.root / owner.out(), file)
         return file
 
     def _content(self, rows: pl.DataFrame) -> str:

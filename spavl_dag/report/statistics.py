@@ -6,7 +6,7 @@ Belongs here: counting, as pure functions of tables. Not here: the words of the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ class CardTables:
 
     Attributes:
         left_out: Questions that train nothing, as `steps.dataset.left_out` names them.
+        converted_images: Names of the images that are exported as PNG; see `integrations.huggingface.export`.
     """
 
     dataset: pl.DataFrame
@@ -48,6 +49,7 @@ class CardTables:
     preferences: pl.DataFrame
     undecided: pl.DataFrame
     left_out: pl.DataFrame
+    converted_images: Sequence[str] = ()
 
 
 def dataset_statistics(tables: CardTables) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def dataset_statistics(tables: CardTables) -> dict[str, Any]:
         ),
         "labels_missing": tables.labels.filter(pl.col("label").is_null()).height,
         "safety_groups": tables.groups.to_dicts(),
+        "converted_images": list(tables.converted_images),
     }
 
 

@@ -21,9 +21,12 @@ from spavl_dag.inference.templates import compile_template
 from spavl_dag.media.decode import UnreadableImageError
 from spavl_dag.training.sequences import join_answers
 
-COLUMNS = ("row_id", "question", "chosen", "rejected", "image")
+COLUMNS = ("row_id", "question", "chosen", "rejected", "image", "sha256")
 REJECTED_SCHEMA = pl.Schema({"row_id": pl.String, "reason": pl.String, "tokens": pl.Int64})
 """Of the rows that can't be trained on; `tokens` is null where the image was the reason."""
+
+PROCESSOR_REFUSES = "processor_refuses"
+"""Reason of a row whose picture is whole, but none that the model's processor takes."""
 
 IMAGE_CACHE_BYTES = 1 << 30
 """Bound of the remembered pixel values: 37 000 images of 48 x 48, 760 of 336 x 336 pixels."""
@@ -45,29 +48,28 @@ class PreferenceRow:
         question: The question, before the prompt template.
         chosen: The preferred answer.
         rejected: The other one.
-        image: File of the encoded picture; read when it is needed.
+        image: The picture; read when it is needed.
     """
 
     row_id: str
     question: str
     chosen: str
     rejected: str
-    image: Path
+    image: ImageRef
 
 
-def write_rows(rows: pl.DataFrame, images: Path, target: Path) -> None:
+def write_rows(rows: pl.DataFrame, images: pl.DataFrame, folder: Path, target: Path) -> None:
     """Write selected rows of `dataset` as a training reads them.
 
     Args:
         rows: Rows of table `dataset`, with answers.
-        images: Folder that their `image_name` lies in.
+        images: Table `images`.
+        folder: What its `file` is relative to.
         target: Parquet file to write.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    named = rows.with_columns(
-        image=pl.col("image_name").map_elements(lambda name: str(images / name), return_dtype=pl.String)
-    )
-    named.select(COLUMNS).write_parquet(target)
+    files = images.select("image_id", "sha256", image=pl.concat_str(pl.lit(f"{folder}/"), "file"))
+    rows.join(files, on="image_id", how="left", maintain_order="left").select(COLUMNS).write_parquet(target)
 
 
 def read_rows(path: Path) -> list[PreferenceRow]:
@@ -80,8 +82,8 @@ def read_rows(path: Path) -> list[PreferenceRow]:
         raise MissingInputError(f"rows to train on are missing: {path}", "Make the artifact `dataset` first.")
     table = pl.read_parquet(path, columns=list(COLUMNS))
     return [
-        PreferenceRow(row_id, question, chosen, rejected, Path(image))
-        for row_id, question, chosen, rejected, image in table.select(COLUMNS).iter_rows()
+        PreferenceRow(row_id, question, chosen, rejected, ImageRef.of_file(Path(image), sha256))
+        for row_id, question, chosen, rejected, image, sha256 in table.select(COLUMNS).iter_rows()
     ]
 
 
@@ -177,30 +179,28 @@ class Encoder:
                 return [*ids, end]
         return [*ids, tokenizer.eos_token_id]
 
-    def prompts(self, questions: Sequence[str], images: Sequence[Path]) -> dict[str, Any]:
+    def prompts(self, questions: Sequence[str], images: Sequence[ImageRef]) -> dict[str, Any]:
         """Model inputs of prompts, padded on the left, as the evaluation's engine makes them.
 
         Args:
             questions: One per prompt.
-            images: Picture files, one per prompt.
+            images: Pictures, one per prompt.
 
         Returns:
             input_ids and attention_mask of shape (prompts, tokens), and what the model takes for the images.
 
         Raises:
-            UnreadableImageError: A picture can't be read.
-            OSError: A file can't be read.
+            UnreadableImageError: A picture can't be decoded.
+            ChangedImageError: A file isn't what it was when `images` was made.
         """
-        # A path names a picture for as long as one training lasts.
-        refs = [ImageRef(sha256=str(path), read=path.read_bytes) for path in images]
         texts = [self.prompt_text(question) for question in questions]
         try:
-            for ref in refs:
-                self._images.load(ref)
+            for image in images:
+                self._images.load(image)
             return dict(
                 self._images(
                     texts,
-                    [[ref] for ref in refs],
+                    [[image] for image in images],
                     return_tensors="pt",
                     padding=True,
                     padding_side="left",
@@ -210,12 +210,12 @@ class Encoder:
         finally:
             self._images.end_batch()
 
-    def sequences(self, questions: Sequence[str], images: Sequence[Path], answers: Sequence[str]) -> dict[str, Any]:
+    def sequences(self, questions: Sequence[str], images: Sequence[ImageRef], answers: Sequence[str]) -> dict[str, Any]:
         """Model inputs of prompts with their answers, padded on the right.
 
         Args:
             questions: One per sequence.
-            images: Picture files, one per sequence.
+            images: Pictures, one per sequence.
             answers: One per sequence.
 
         Returns:
@@ -223,8 +223,8 @@ class Encoder:
             shape (sequences, tokens), and what the model takes for the images.
 
         Raises:
-            UnreadableImageError: A picture can't be read.
-            OSError: A file can't be read.
+            UnreadableImageError: A picture can't be decoded.
+            ChangedImageError: A file isn't what it was when `images` was made.
         """
         prompts = self.prompts(questions, images)
         return join_answers(prompts, [self.encode_answer(answer) for answer in answers], self._pad)
@@ -250,33 +250,48 @@ class Encoder:
 
 
 def reject_untrainable(
-    rows: Iterable[PreferenceRow], encoder: Encoder, *, answers: Sequence[str], new_tokens: int = 0
+    rows: Iterable[PreferenceRow],
+    encoder: Encoder,
+    *,
+    answers: Sequence[str],
+    new_tokens: int = 0,
+    others: Sequence[Encoder] = (),
 ) -> tuple[list[PreferenceRow], pl.DataFrame]:
-    """Sort out rows that are too long or whose picture can't be read; nothing is ever cut short.
+    """Sort out rows that are too long or whose picture the model can't be shown; nothing is ever cut short.
 
     Args:
         rows: The rows.
         encoder: Measures them with the model's processor, image tokens included.
         answers: Which answers the method reads: "chosen", "rejected", both or none.
         new_tokens: Room that a prompt must leave for what the method generates.
+        others: Of further models that are shown the pictures.
 
     Returns:
-        The rows that stay, in their order; and a table with row_id, reason (too_long, missing_image, or why the picture
-        can't be read) and tokens of the longest sequence, sorted by row_id.
+        The rows that stay, in their order; and a table with row_id, reason (too_long, processor_refuses, or why the
+        picture can't be decoded) and tokens of the longest sequence, sorted by row_id.
 
     Raises:
         UntrainableRowsError: None stays.
+        ChangedImageError: A picture isn't what it was when `images` was made.
     """
     kept: list[PreferenceRow] = []
     rejected: list[tuple[str, str, int | None]] = []
+    refusal = ""
     for row in rows:
         try:
             prompt = encoder.prompts([row.question], [row.image])["attention_mask"].sum().item()
+            for other in others:
+                other.prompts([row.question], [row.image])
         except UnreadableImageError as error:
             rejected.append((row.row_id, error.reason, None))
             continue
-        except OSError:
-            rejected.append((row.row_id, "missing_image", None))
+        except (SpavlError, OSError, MemoryError):
+            raise
+        except Exception as error:  # what processors raise for a picture that is too long, too small, …
+            if "allocate" in str(error):  # no property of the picture
+                raise
+            refusal = f"; the processor says: {error}"
+            rejected.append((row.row_id, PROCESSOR_REFUSES, None))
             continue
         lengths = [len(encoder.encode_answer(getattr(row, side))) for side in answers]
         tokens = int(prompt) + max([new_tokens, *lengths])
@@ -288,7 +303,7 @@ def reject_untrainable(
     if not kept:
         reasons = dict(table.group_by("reason").len().sort("reason").iter_rows())
         raise UntrainableRowsError(
-            f"none of {len(rejected)} rows can be trained on: {reasons}",
+            f"none of {len(rejected)} rows can be trained on: {reasons}{refusal}",
             f"Raise optimizer.max_length (it is {encoder.max_length}), or fix the pictures.",
         )
     return kept, table

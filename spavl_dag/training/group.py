@@ -54,7 +54,7 @@ class Prompts:
     """Row numbers to conversations with their decoded images, which is what these trainers ask for."""
 
     def __init__(self, rows: Sequence[PreferenceRow], encoder: Encoder) -> None:
-        """Keep files and conversations; pictures are decoded when a row is drawn."""
+        """Keep references and conversations; pictures are decoded when a row is drawn."""
         self._images = [row.image for row in rows]
         self._messages = [encoder.messages(row.question) for row in rows]
 
@@ -64,7 +64,7 @@ class Prompts:
         return {
             "row": list(drawn),
             "prompt": [self._messages[index] for index in drawn],
-            "image": [decode_image(self._images[index].read_bytes()) for index in drawn],
+            "image": [decode_image(self._images[index].read()) for index in drawn],
         }
 
 

@@ -29,7 +29,7 @@ class Job(BaseModel, frozen=True, extra="forbid"):
         base_name: How an adapter names its base model; never an absolute path.
         template: Source of the policy's prompt template.
         system: The policy's system turn, or None.
-        rows: Parquet file with row_id, question, chosen, rejected, image (see `examples.write_rows`).
+        rows: Parquet file with row_id, question, chosen, rejected, image, sha256 (see `examples.write_rows`).
         validation: The same for held-out pairs, or None.
         reward_model: Folder of the reward model for methods that read one.
         work: Folder of this training's state; it may hold an earlier, interrupted run.

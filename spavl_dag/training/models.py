@@ -167,6 +167,11 @@ def save_weights(
     else:
         network = loaded.model.merge_and_unload() if wrapped else loaded.model
         _save_merged(network, loaded, folder)
+    # A fast tokenizer is saved with the padding and truncation of its last call, whatever that was.
+    backend = getattr(loaded.processor.tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_padding()
+        backend.no_truncation()
     loaded.processor.save_pretrained(folder)
 
 

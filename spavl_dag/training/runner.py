@@ -135,11 +135,26 @@ def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encode
         rejected = set(pl.read_parquet(file)["row_id"])
         return [row for row in rows if row.row_id not in rejected], encoder
     answers, new_tokens = _read_of_rows(job.training)
-    kept, table = reject_untrainable(_counted(rows, progress), encoder, answers=answers, new_tokens=new_tokens)
+    kept, table = reject_untrainable(
+        _counted(rows, progress), encoder, answers=answers, new_tokens=new_tokens, others=reward_encoders(job, encoder)
+    )
     temporary = file.with_suffix(".tmp")
     table.write_parquet(temporary)
     temporary.replace(file)
     return kept, encoder
+
+
+def reward_encoders(job: Job, encoder: Encoder) -> list[Encoder]:
+    """The reward model's encoder, where one reads along whose processor may refuse other pictures than the policy's."""
+    if job.reward_model is None or not isinstance(job.training, RewardReader):
+        return []
+    from spavl_dag.training.reward.model import read_prompt
+
+    processor, end_tokens, _ = load_processor(str(job.reward_model), None)
+    if processor.image_processor.to_dict() == encoder.processor.image_processor.to_dict():
+        return []
+    prompt = read_prompt(job.reward_model)
+    return [Encoder(processor, prompt.template, prompt.system, prompt.max_length, end_tokens)]
 
 
 def _counted(rows: Sequence[PreferenceRow], progress: Progress) -> Iterator[PreferenceRow]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +18,17 @@ from transformers import AutoModelForImageTextToText
 from spavl_dag.errors import MissingInputError, ParamsError
 from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.transformers_engine import TransformersEngine
-from spavl_dag.inference.request import Decoding, ImageRef, Request, single_turn
+from spavl_dag.inference.request import Decoding, Request, single_turn
+from spavl_dag.training import trl_common
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import NotFiniteError
 from spavl_dag.training.models import load_policy
 from spavl_dag.training.progress import read_curve
 from spavl_dag.training.reward.model import RewardPrompt, new_reward_model, save_reward_model
-from spavl_dag.training.runner import TrainingResult, train
+from spavl_dag.training.runner import TrainingResult, reward_encoders, train
 from spavl_dag.training.state import FINAL, SUMMARY
+from tests.inference.engines.tiny_llava import file_ref, picture
 from tests.training.killing import kill_training, same_files
 from tests.training.tiny_jobs import FULL, LORA, TEMPLATE, make_job, nothing, rows_and_encoder
 
@@ -80,10 +84,7 @@ def ends_of(model: str, job: Job) -> set[tuple[str, str]]:
     """What the evaluation's engine gets from a model for the rows of a job."""
     engine = TransformersEngine(EngineSettings("transformers", model, device="cpu", dtype="float32"))
     rows = read_rows(job.rows)
-    asked = [
-        Request(row.row_id.encode(), single_turn(row.question, ImageRef(str(row.image), row.image.read_bytes)), 0)
-        for row in rows
-    ]
+    asked = [Request(row.row_id.encode(), single_turn(row.question, row.image), 0) for row in rows]
     results = [each for batch in engine.generate(asked, Decoding(max_new_tokens=12)) for each in batch]
     return {(result.text, result.finish_reason) for result in results}
 
@@ -195,6 +196,27 @@ def test_an_interrupted_training_ends_with_the_same_bits(
     assert parts.summary == whole.summary
 
 
+@pytest.mark.parametrize(("method", "tuning"), CASES[:4], ids=[f"{m}-{t['mode']}" for m, t in CASES[:4]])
+def test_a_training_that_ended_without_saving_ends_with_the_same_bits(
+    start: Path, tmp_path: Path, method: str, tuning: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going on, it has no step left to make, so nothing is tokenized after the prompts were measured."""
+    jobs = [
+        job_of(method, start, tmp_path / name, tuning=tuning, pairs=8, epochs=1, runtime={"checkpoint_every": 1})
+        for name in ("whole", "parts")
+    ]
+
+    def stop(*_: Any) -> None:
+        raise Stopped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trl_common, "publish", stop)
+        with pytest.raises(Stopped):
+            train(jobs[1], nothing)
+    assert not (jobs[1].work / FINAL).exists()
+    assert same_files(train(jobs[1], nothing).folder, train(jobs[0], nothing).folder)
+
+
 @pytest.mark.slow
 def test_killed_in_another_process_and_a_broken_checkpoint(start: Path, tmp_path: Path) -> None:
     jobs = [job_of("dpo", start, tmp_path / name) for name in ("whole", "parts")]
@@ -206,6 +228,19 @@ def test_killed_in_another_process_and_a_broken_checkpoint(start: Path, tmp_path
     (checkpoints / "checkpoint-6" / "whole").unlink()
     (checkpoints / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
     assert same_files(train(jobs[1], nothing).folder, whole.folder)
+
+
+def test_a_reward_model_with_another_processor_reads_along(start: Path, tmp_path: Path, rater: Path) -> None:
+    job = job_of("grpo", start, tmp_path, rater)
+    _, encoder = rows_and_encoder(job)
+    assert reward_encoders(job, encoder) == []
+    other = Path(shutil.copytree(rater, tmp_path / "other"))
+    config = json.loads((other / "processor_config.json").read_text())
+    config["image_processor"]["image_mean"] = [0.5, 0.5, 0.5]
+    (other / "processor_config.json").write_text(json.dumps(config))
+    (reader,) = reward_encoders(job.model_copy(update={"reward_model": other}), encoder)
+    assert list(reader.processor.image_processor.image_mean) == [0.5, 0.5, 0.5]
+    assert reward_encoders(job_of("dpo", start, tmp_path, other), encoder) == []
 
 
 def test_a_finished_training_is_returned_at_once(start: Path, tmp_path: Path) -> None:
@@ -229,10 +264,14 @@ def test_rejected_rows_are_counted_and_not_trained_on(start: Path, tmp_path: Pat
     job = job_of("dpo", start, tmp_path, pairs=16, epochs=1)
     rows = pl.read_parquet(job.rows)
     long = pl.when(pl.col("row_id") == "r1-003").then(pl.lit("word1 " * 200)).otherwise(pl.col("chosen"))
-    gone = pl.when(pl.col("row_id") == "r1-005").then(pl.lit("nowhere.png")).otherwise(pl.col("image"))
-    rows.with_columns(chosen=long, image=gone).write_parquet(job.rows)
+    half = tmp_path / "half.png"
+    half.write_bytes(picture(1).read()[:100])
+    other = pl.col("row_id") == "r1-005"
+    image = pl.when(other).then(pl.lit(str(half))).otherwise(pl.col("image"))
+    sha256 = pl.when(other).then(pl.lit(file_ref(half).sha256)).otherwise(pl.col("sha256"))
+    rows.with_columns(chosen=long, image=image, sha256=sha256).write_parquet(job.rows)
     result = train(job, nothing)
-    assert result.summary["rejected"] == {"missing_image": 1, "too_long": 1}
+    assert result.summary["rejected"] == {"too_long": 1, "truncated": 1}
     assert result.summary["rows"] == 14
     assert result.rejected["row_id"].to_list() == ["r1-003", "r1-005"]
     assert result.rejected["tokens"][0] > 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,8 @@ def write_pairs(folder: Path, count: int, seed: int, name: str = "rows.parquet")
             image.write_bytes(ref.read())
         question = " ".join(f"word{draw.randrange(200, 240)}" for _ in range(draw.randrange(2, 6)))
         chosen, rejected = (" ".join(draw.choices(words, k=draw.randrange(2, 7))) for words in (GOOD, BAD))
-        rows.append((f"r{seed}-{index:03}", question, chosen, rejected, str(image)))
+        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        rows.append((f"r{seed}-{index:03}", question, chosen, rejected, str(image), sha256))
     pl.DataFrame(rows, schema=list(COLUMNS), orient="row").write_parquet(folder / name)
     return folder / name
 

@@ -23,6 +23,7 @@ class AdvBench(Benchmark):
     title = "AdvBench"
     kind: ClassVar[Kind] = "safety"
     metrics: ClassVar[tuple[Metric, ...]] = (ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS)
+    published = (520, 1040)  # without and with a suffix
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Items from the official files.

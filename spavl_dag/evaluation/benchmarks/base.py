@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -60,6 +60,7 @@ class Benchmark(ABC):
         metrics: Its numbers; their rules decide how answers are scored.
         criterion: For pairwise metrics: what the annotator compares by.
         both_harmless: For pairwise metrics: only pairs whose answers are both judged harmless are compared.
+        published: How many items its published editions have; empty where that isn't known.
     """
 
     name: ClassVar[str]
@@ -68,6 +69,7 @@ class Benchmark(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     criterion: ClassVar[Literal["harmlessness", "helpfulness"] | None] = None
     both_harmless: ClassVar[bool] = False
+    published: ClassVar[tuple[int, ...]] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -128,7 +130,7 @@ def one_file(folder: Path, *patterns: str) -> Path:
         BenchmarkFormatError: Several match one pattern.
     """
     for pattern in patterns:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        found = files_of(folder, pattern)
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:5])
             raise BenchmarkFormatError(
@@ -137,6 +139,32 @@ def one_file(folder: Path, *patterns: str) -> Path:
         if found:
             return found[0]
     raise MissingInputError(f"{folder} has no file {' or '.join(patterns)}", "See docs/how-to/evaluate.md.")
+
+
+def files_of(folder: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names, sorted, without what macOS and others put beside (`._a.json`, `__MACOSX/`)."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.is_file() and not any(_is_side_file(part) for part in path.relative_to(folder).parts)
+    )
+
+
+def _is_side_file(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def named_file(folders: Sequence[Path], name: str, where: str) -> Path:
+    """The file that a row names, with the folders in its name; in the first of some folders, if it is nowhere.
+
+    Raises:
+        BenchmarkFormatError: The name leads out of the folders.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise BenchmarkFormatError(f"{where}: {name} leads out of the folder", "Name files inside it.")
+    places = [folder / path for folder in folders]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 def read_json(path: Path) -> Any:

@@ -93,6 +93,7 @@ class ImageInputs:
         self._processor = processor
         self._cache = FeatureCache(cache_bytes)
         self._stand_in = _StandIn(processor.image_processor)
+        self._pictures: dict[str, Image.Image] = {}
         self.remembers = self._try_out(probe_text)
 
     def __call__(self, texts: list[str], images: Sequence[Sequence[ImageRef]], **kwargs: Any) -> Mapping[str, Any]:
@@ -102,10 +103,11 @@ class ImageInputs:
                 return self._from_stand_ins(texts, [[image.sha256 for image in row] for row in images], **kwargs)
             except UnjoinableError:
                 pass
-        pictures = {image.sha256: image for row in images for image in row}
-        decoded = {sha256: decode_image(image.read()) for sha256, image in pictures.items()}
+        for row in images:
+            for image in row:
+                self._decode(image)
         inputs: Mapping[str, Any] = self._processor(
-            text=texts, images=[[decoded[image.sha256] for image in row] for row in images], **kwargs
+            text=texts, images=[[self._pictures[image.sha256] for image in row] for row in images], **kwargs
         )
         return inputs
 
@@ -114,10 +116,11 @@ class ImageInputs:
 
         Raises:
             OSError: The bytes can't be read.
+            ChangedImageError: They aren't the image's.
             UnreadableImageError: The bytes are no picture.
         """
         if not self.remembers:
-            decode_image(image.read())
+            self._decode(image)
             return
         if image.sha256 in self._stand_in.ready:
             return
@@ -130,11 +133,16 @@ class ImageInputs:
     def end_batch(self) -> None:
         """Let go of what only this batch needed."""
         self._stand_in.ready.clear()
+        self._pictures.clear()
 
     def clear(self) -> None:
         """Let go of everything."""
         self.end_batch()
         self._cache.clear()
+
+    def _decode(self, image: ImageRef) -> None:
+        if image.sha256 not in self._pictures:
+            self._pictures[image.sha256] = decode_image(image.read())
 
     def _from_stand_ins(self, texts: list[str], keys: Sequence[Sequence[str]], **kwargs: Any) -> Mapping[str, Any]:
         images = [[_marked(key) for key in row] for row in keys]

@@ -26,7 +26,7 @@ from spavl_dag.inference.engines.image_features import ImageInputs
 from spavl_dag.inference.engines.loading import Checkpoint, load_checkpoint, pick_device, pick_dtype
 from spavl_dag.inference.engines.prompts import ChatFormat, UnsupportedMessagesError
 from spavl_dag.inference.engines.sampling import SeededSampling
-from spavl_dag.inference.request import Decoding, Generation, ImageRef, Request, single_turn
+from spavl_dag.inference.request import ChangedImageError, Decoding, Generation, ImageRef, Request, single_turn
 from spavl_dag.media.decode import UnreadableImageError
 from spavl_dag.states import CallState
 
@@ -138,6 +138,7 @@ class TransformersEngine:
             if _device_is_lost(error):
                 raise EngineError(f"the device of {self._name} failed: {_words(error)}", "Run again.") from error
             out_of_memory = _is_out_of_memory(error)
+            changed = isinstance(error, ChangedImageError)  # since it was checked
             failure = _words(error)
         # Outside the handler, so that the traceback doesn't hold on to the tensors that filled the memory.
         if out_of_memory:
@@ -146,6 +147,8 @@ class TransformersEngine:
                 return [_failed(rows[0], CallState.TRANSIENT_ERROR, f"out of memory: {failure}")]
             middle = (len(rows) + 1) // 2
             return self._run(rows[:middle], decoding) + self._run(rows[middle:], decoding)
+        if len(rows) == 1 and changed:
+            return [_failed(rows[0], CallState.TRANSIENT_ERROR, failure)]
         if len(rows) == 1:
             self._check_health(rows[0], failure)
             return [_failed(rows[0], CallState.PERMANENT_ERROR, failure)]
@@ -198,6 +201,8 @@ class TransformersEngine:
             self._loaded.images.load(image)
         except UnreadableImageError as error:
             return CallState.PERMANENT_ERROR, error.message
+        except ChangedImageError as error:
+            return CallState.TRANSIENT_ERROR, f"{error.message}. {error.hint}"
         except OSError as error:
             return CallState.TRANSIENT_ERROR, f"image can't be read: {_words(error)}"
         return None

@@ -71,8 +71,8 @@ def roll_out(
         suppressed: Tokens that are never drawn.
 
     Raises:
-        UnreadableImageError: A picture can't be read.
-        OSError: A file can't be read.
+        UnreadableImageError: A picture can't be decoded.
+        ChangedImageError: A file isn't what it was when `images` was made.
     """
     tokenizer = loaded.processor.tokenizer
     checkpoint = Checkpoint(loaded.model, loaded.processor, tokenizer.pad_token_id, loaded.end_tokens, loaded.context)

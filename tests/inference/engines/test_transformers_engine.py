@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, conversation, picture, request
+from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, conversation, file_ref, picture, request
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines import open_engine
@@ -177,6 +177,29 @@ def test_bad_images_are_their_rows_errors(engine: TransformersEngine) -> None:
     assert "empty" in str(results[bad[0].key].error)
     assert "not an image" in str(results[bad[1].key].error)
     assert results[missing.key].state is CallState.TRANSIENT_ERROR
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_other_bytes_than_an_image_s_are_no_answer_for_good(checkpoint: Path, tmp_path: Path, remembers: bool) -> None:
+    own = TransformersEngine(EngineSettings("transformers", str(checkpoint), device="cpu", batch_size=8))
+    own._loaded.images.remembers = remembers
+    file = tmp_path / "benchmarks" / "files" / "a.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(picture(1).read())
+    ref = file_ref(file)
+    rows = [request("word1", image=ref), request("word2", image=ref), request("word3", image=picture(2))]
+    file.write_bytes(picture(3).read())
+    results = all_of(own, rows)
+    assert [results[row.key].state for row in rows] == [CallState.TRANSIENT_ERROR] * 2 + [CallState.OK]
+    told = f"{file} changed since `benchmarks` was made. Run `spavl run benchmarks` again."
+    assert results[rows[0].key].error == told
+    file.write_bytes(b"no picture at all")  # no permanent error of the picture that belongs there
+    assert results == all_of(own, rows)
+    file.unlink()
+    assert all_of(own, rows)[rows[1].key].state is CallState.TRANSIENT_ERROR
+    file.write_bytes(picture(1).read())
+    assert {result.state for result in all_of(own, rows).values()} == {CallState.OK}
+    own.close()
 
 
 def test_logits_that_are_not_finite_are_their_rows_error(engine: TransformersEngine) -> None:

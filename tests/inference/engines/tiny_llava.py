@@ -113,6 +113,11 @@ def bytes_ref(data: bytes) -> ImageRef:
     return ImageRef(sha256=hashlib.sha256(data).hexdigest(), read=read)
 
 
+def file_ref(path: Path) -> ImageRef:
+    """A reference to an image file as it is now."""
+    return ImageRef.of_file(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def request(
     prompt: str = "word1 word2",
     *,
