@@ -9,12 +9,13 @@ from typing import Annotated, Any
 from spavl_dag.params.models import BaseModelParams
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Check, Checked, asset
-from spavl_dag.pipeline.inputs import Files, Params, Progress, Seed
+from spavl_dag.pipeline.inputs import Files, Params, Seed
+from spavl_dag.pipeline.kept import KeptTrainings
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import below
-from spavl_dag.pipeline.kept import KeptTrainings
 from spavl_dag.pipeline.weights import REFERENCE_FILE
 from spavl_dag.preview import counts_table
+from spavl_dag.progress import Progress
 
 PROMPTS = "prompts/pictograms"
 """The drawn world's model is trained on the very templates it is asked with."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
-
 from spavl_dag.pipeline.tables import SCHEMAS, tables_of
 from spavl_dag.pipeline.validation import check_names, validate
 from spavl_dag.rules import RULES, Scope
+
 from spavl_dag.schemas import Responses, frame, polars_schema
 
 GOOD = {

@@ -10,7 +10,7 @@ import polars as pl
 
 from spavl_dag.evaluation.benchmarks import Source, benchmark_of
 from spavl_dag.evaluation.items import EvalItem, draw_items, use_images, write_items
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.evaluation import BenchmarkParams
 from spavl_dag.taxonomy import Taxonomy
 

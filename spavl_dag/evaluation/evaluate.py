@@ -13,7 +13,7 @@ from spavl_dag.evaluation.schemas import Rule
 from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import class_scores, summarize
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.names import Criterion
 from spavl_dag.params.evaluation import IntervalSettings
 
@@ -71,9 +71,9 @@ def evaluate(
 
 def name_judges(judges: Sequence[ModelClient]) -> dict[str, ModelClient]:
     """Judges by the name they have in metrics: the model's, with the role's where two share a model."""
-    models = [judge_name(judge.profile.model) for judge in judges]
+    models = [judge_name(judge.spec.model) for judge in judges]
     return {
-        name if models.count(name) == 1 else f"{name}.{judge_name(judge.profile.role.rpartition('.')[2])}": judge
+        name if models.count(name) == 1 else f"{name}.{judge_name(judge.spec.role.rpartition('.')[2])}": judge
         for name, judge in zip(models, judges, strict=True)
     }
 
@@ -101,7 +101,7 @@ def _compare(
             refs,
             harmless if benchmark.both_harmless else None,
         )
-        found.setdefault(judge_name(annotator.profile.model), []).append(verdicts)
+        found.setdefault(judge_name(annotator.spec.model), []).append(verdicts)
     return {name: pl.concat(parts) for name, parts in found.items()}
 
 

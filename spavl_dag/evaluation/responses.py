@@ -9,7 +9,7 @@ import polars as pl
 
 from spavl_dag.evaluation.schemas import EvalResponses
 from spavl_dag.inference.client import ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.schemas import frame
 from spavl_dag.states import CallState
 from spavl_dag.steps.responses import response_state
@@ -43,7 +43,7 @@ def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], clients: Map
                     "response": without_thoughts(answer.text) if state is CallState.OK else None,
                     "state": state.value,
                     "finish_reason": answer.finish_reason,
-                    "call_key": answer.key,
+                    "call_key": answer.call_key,
                 }
             )
     return frame(EvalResponses, rows).sort("benchmark", "item_id")

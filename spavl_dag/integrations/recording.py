@@ -8,7 +8,7 @@ from spavl_dag.integrations.dvc.commit import DvcCommit
 from spavl_dag.integrations.mlflow.records import curve_callback, log_finished
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import Finished, make
-from spavl_dag.pipeline.run import Progress, no_progress
+from spavl_dag.progress import Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from spavl_dag.inference.client import CallCounts, ModelClient, ModelSpec
-from spavl_dag.inference.engines.base import Decoding
-from spavl_dag.inference.engines.pool import SHARED, EngineSettings
+from spavl_dag.inference.client import CallCounts, ModelClient
+from spavl_dag.inference.engines.base import EngineSettings
+from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import Decoding, ModelSpec
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.models import ModelEntry
 from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.weights import ResolvedModel, Weights
+from spavl_dag.progress import Progress
 
 
 class Clients:
@@ -34,7 +35,7 @@ class Clients:
         weights: Weights,
         ledger: Ledger,
         owner: tuple[str, str | None],
-        progress: Callable[[str, int, int], None],
+        progress: Progress,
     ) -> None:
         self.counts = CallCounts()
         self._root = root
@@ -104,5 +105,5 @@ class Clients:
             partition=partition,
             seed=self._params.seed,
             counts=self.counts,
-            progress=lambda done, total: self._progress(role, done, total),
+            progress=self._progress,
         )

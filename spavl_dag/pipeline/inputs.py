@@ -32,14 +32,15 @@ from typing import Any, Generic, NewType, TypeVar, get_args, get_origin
 import polars as pl
 
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.names import PartitionKind
 from spavl_dag.params.models import BASE_MODEL, ModelEntry
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Context, Input, Mode, Source, Upstream
 from spavl_dag.pipeline.kept import KeptTrainings
-from spavl_dag.pipeline.run import Progress, Run
+from spavl_dag.pipeline.run import Run
 from spavl_dag.pipeline.trainer import Trainer
+from spavl_dag.progress import Progress
 from spavl_dag.schemas import Images
 from spavl_dag.schemas import Table as Schema
 from spavl_dag.taxonomy import Taxonomy, load_taxonomy

@@ -21,8 +21,9 @@ from spavl_dag.pipeline.checks import Outcome, run_checks
 from spavl_dag.pipeline.declaration import Asset
 from spavl_dag.pipeline.graph import Fingerprint, Graph, Stage
 from spavl_dag.pipeline.result import Result, Summary, Training
-from spavl_dag.pipeline.run import CurveCallback, Progress, Run, no_curve, no_progress
+from spavl_dag.pipeline.run import CurveCallback, Run, no_curve
 from spavl_dag.pipeline.store import Store
+from spavl_dag.progress import Progress, no_progress
 
 
 @dataclass(frozen=True, slots=True)

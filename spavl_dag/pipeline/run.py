@@ -10,29 +10,23 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from spavl_dag.inference.engines.base import ImageRef
 from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.models import BASE_MODEL
 from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.clients import Clients
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.store import Store
 from spavl_dag.pipeline.weights import Weights
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.schemas import Table as Schema
 
 if TYPE_CHECKING:
     from spavl_dag.pipeline.declaration import Mode
     from spavl_dag.pipeline.graph import Graph, Stage
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
-
 CurveCallback = Callable[[str, Sequence[Mapping[str, float]]], None]
 """Told, now and then while a training runs, its key and the new rows of its curve."""
-
-
-def no_progress(_label: str, _done: int, _total: int) -> None:
-    """Tell nobody."""
 
 
 def no_curve(_training: str, _rows: Sequence[Mapping[str, float]]) -> None:

@@ -20,7 +20,8 @@ from spavl_dag.inference.templates import read_template
 from spavl_dag.params.training import TrainingParams
 from spavl_dag.pipeline.kept import KeptTrainings, link_files
 from spavl_dag.pipeline.result import Training
-from spavl_dag.pipeline.run import Progress, Run
+from spavl_dag.pipeline.run import Run
+from spavl_dag.progress import Progress
 from spavl_dag.schemas import Images
 from spavl_dag.training.job import Job, method_of, training_key
 from spavl_dag.training.versions import code_version

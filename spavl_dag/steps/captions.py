@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import Captions, frame
 from spavl_dag.states import CallState
@@ -58,11 +58,11 @@ def caption_images(
                 "caption": caption,
                 "caption_state": caption_state_of(short),
                 "caption_source": caption_source,
-                "caption_key": short.key,
+                "caption_key": short.call_key,
                 "description": description,
                 "description_state": caption_state_of(long),
                 "description_source": description_source,
-                "description_key": long.key,
+                "description_key": long.call_key,
             }
         )
     return frame(Captions, rows).sort("image_id")

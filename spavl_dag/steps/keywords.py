@@ -29,7 +29,7 @@ def keywords_from_model(taxonomy: Taxonomy, per_class: int, client: ModelClient)
     rows = []
     for harm, answer in zip(taxonomy.classes, answers, strict=True):
         words = split_keywords(answer.text)[:per_class] if answer.state is CallState.OK else []
-        rows += [_row(harm, i, word, "model", answer.key) for i, word in enumerate(words, 1)]
+        rows += [_row(harm, i, word, "model", answer.call_key) for i, word in enumerate(words, 1)]
         spare = [row for row in _file_rows(harm, len(harm.keywords)) if row["keyword"] not in words]
         rows += [{**row, "rank": rank} for rank, row in enumerate(spare[: per_class - len(words)], len(words) + 1)]
     return frame(Keywords, rows)

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame
@@ -67,7 +67,7 @@ def ask_questions(
                 "class_id": image["class_id"],
                 "question_type": kind,
                 "raw": answer.text,
-                "call_key": answer.key,
+                "call_key": answer.call_key,
             }
             normal = normalize_question(answer.text)
             if reason := _why_missing(answer, normal.text, max_chars):

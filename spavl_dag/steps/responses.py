@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from spavl_dag.inference.client import ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.schemas import Responses, frame
 from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
@@ -64,7 +64,7 @@ def answer_questions(
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens,
-                "call_key": answer.key,
+                "call_key": answer.call_key,
             }
         )
     return frame(Responses, rows).sort("question_id")

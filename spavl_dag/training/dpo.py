@@ -8,10 +8,11 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from spavl_dag.params.training import DpoExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import frozen_copy, lora_config
-from spavl_dag.training.progress import Progress, renamed
+from spavl_dag.training.progress import renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
     ExactStates,

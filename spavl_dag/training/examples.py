@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
-from spavl_dag.inference.engines.base import ImageRef, Request
 from spavl_dag.inference.engines.image_features import ImageInputs
-from spavl_dag.inference.engines.prompts import ChatFormat
+from spavl_dag.inference.engines.prompts import PROBE, ChatFormat
+from spavl_dag.inference.request import ImageRef, Messages, single_turn
 from spavl_dag.inference.templates import compile_template
 from spavl_dag.media.decode import UnreadableImageError
 from spavl_dag.training.sequences import join_answers
@@ -86,49 +86,36 @@ def read_rows(path: Path) -> list[PreferenceRow]:
 
 
 class AnswerFormat(ChatFormat):
-    """A chat template's prompts, and the answer as the template continues them.
-
-    Attributes:
-        short_prompt: A prompt, up to where an answer begins.
-    """
+    """A chat template's prompts, and the answer as the template continues them."""
 
     def __init__(self, processor: Any, model: str) -> None:
         """Find out how an answer follows the prompt; see ChatFormat for the arguments and errors."""
         super().__init__(processor, model)
-        self.short_prompt = self._render([self._conversation("x", None, None, with_image=True)])[0]
-        self._as_parts = self._probe_answer()
-
-    def conversation(self, request: Request) -> list[dict[str, Any]]:
-        """The turns that `texts` renders for a request, control tokens in them defused."""
-        system = None if request.system is None else self._plain(request.system)
-        return self._conversation(
-            self._plain(request.prompt), system, self._system_as_parts, with_image=request.image is not None
-        )
+        self._answer_as_parts = self._probe_answer()
 
     def continuation(self, answer: str) -> str:
-        """An answer as the template writes it behind `short_prompt`.
+        """An answer as the template writes it behind `image_prompt`.
 
         A template may put a space or an end token around the answer; one that can't render an answer gives it as it is.
         """
         answer = self._plain(answer)
-        if self._as_parts is None:
+        if self._answer_as_parts is None:
             return answer
-        return self._answered(answer, self._as_parts).removeprefix(self.short_prompt)
+        return self._answered(answer, self._answer_as_parts).removeprefix(self.image_prompt)
 
     def _answered(self, answer: str, as_parts: bool) -> str:
         content = [{"type": "text", "text": answer}] if as_parts else answer
-        turns = [*self._conversation("x", None, None, with_image=True), {"role": "assistant", "content": content}]
+        turns = [*self.turns(single_turn("x", _UNREAD)), {"role": "assistant", "content": content}]
         return str(self._tokenizer.apply_chat_template(turns, chat_template=self._template, tokenize=False))
 
     def _probe_answer(self) -> bool | None:
         """Whether an answer is taken as content parts (True), as a string (False), or not behind the prompt (None)."""
-        probe = "seventeen"
         for as_parts in (True, False):
             try:
-                text = self._answered(probe, as_parts)
+                text = self._answered(PROBE, as_parts)
             except Exception:  # a template refuses by raising; any exception means that it can't do this
                 continue
-            if text.startswith(self.short_prompt) and probe in text and "'type'" not in text:
+            if text.startswith(self.image_prompt) and PROBE in text and "'type'" not in text:
                 return as_parts
         return None
 
@@ -155,7 +142,7 @@ class Encoder:
         self._render = compile_template(template, "policy")
         self._chat = AnswerFormat(processor, "the policy")
         tokenizer = processor.tokenizer
-        self._short_ids = tokenizer(self._chat.short_prompt, add_special_tokens=False).input_ids
+        self._short_ids = tokenizer(self._chat.image_prompt, add_special_tokens=False).input_ids
         self._images = ImageInputs(processor, self.prompt_text("x"), IMAGE_CACHE_BYTES)
         self._pad = tokenizer.pad_token_id
 
@@ -168,18 +155,18 @@ class Encoder:
 
         Control tokens in the texts are defused, so that a chat template applied to it gives `prompt_text`.
         """
-        return self._chat.conversation(self._request(question))
+        return self._chat.turns(self._conversation(question))
 
     def prompt_text(self, question: str) -> str:
         """The prompt up to where the answer begins, one placeholder for the image."""
-        return self._chat.texts([self._request(question)])[0]
+        return self._chat.text(self._conversation(question))
 
     def encode_answer(self, answer: str) -> list[int]:
         """Token ids of an answer as they follow a prompt, ending with exactly one end token."""
         text = self._chat.continuation(answer).rstrip()
         tokenizer = self.processor.tokenizer
         # Tokenized behind a prompt: on its own, an answer's first word can get other tokens.
-        ids: list[int] = tokenizer(f"{self._chat.short_prompt}{text}", add_special_tokens=False).input_ids
+        ids: list[int] = tokenizer(f"{self._chat.image_prompt}{text}", add_special_tokens=False).input_ids
         if ids[: len(self._short_ids)] == self._short_ids:
             ids = ids[len(self._short_ids) :]
         else:  # the answer's beginning and the prompt's end became one token
@@ -206,14 +193,14 @@ class Encoder:
         """
         # A path names a picture for as long as one training lasts.
         refs = [ImageRef(sha256=str(path), read=path.read_bytes) for path in images]
-        texts = self._chat.texts([self._request(question) for question in questions])
+        texts = [self.prompt_text(question) for question in questions]
         try:
             for ref in refs:
                 self._images.load(ref)
             return dict(
                 self._images(
                     texts,
-                    refs,
+                    [[ref] for ref in refs],
                     return_tensors="pt",
                     padding=True,
                     padding_side="left",
@@ -258,8 +245,8 @@ class Encoder:
         """Model inputs of the preferred answers, as `sequences`."""
         return self.sequences([row.question for row in rows], [row.image for row in rows], [row.chosen for row in rows])
 
-    def _request(self, question: str) -> Request:
-        return Request(key=b"", prompt=self.user_text(question), system=self.system, image=_UNREAD, seed=0)
+    def _conversation(self, question: str) -> Messages:
+        return single_turn(self.user_text(question), _UNREAD, self.system)
 
 
 def reject_untrainable(

@@ -16,10 +16,11 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 from spavl_dag.errors import ParamsError
 from spavl_dag.media.decode import decode_image
 from spavl_dag.params.training import GrpoExperiment, RlooExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import lora_config
-from spavl_dag.training.progress import Progress, renamed
+from spavl_dag.training.progress import renamed
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,

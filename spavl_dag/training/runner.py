@@ -21,11 +21,11 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.params.training import DpoExperiment, RewardModelParams, RewardReader, SftExperiment, TrainingParams
-from spavl_dag.pipeline.run import no_progress
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import load_processor
-from spavl_dag.training.progress import Progress, read_curve
+from spavl_dag.training.progress import read_curve
 from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
 from spavl_dag.training.versions import Method
 

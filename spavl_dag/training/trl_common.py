@@ -21,12 +21,13 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
 from spavl_dag.params.training import TrainedExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.batches import split_batch
 from spavl_dag.training.examples import PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import deterministic, draw_seed
 from spavl_dag.training.models import Loaded, load_base, save_weights
-from spavl_dag.training.progress import Curve, CurveCallback, Progress
+from spavl_dag.training.progress import Curve, CurveCallback
 from spavl_dag.training.state import CHECKPOINTS, FINAL, publish
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-
 from spavl_dag.report.blocks import Cell, Column, Section, Table, Text
+
 from spavl_dag.report.render import render_markdown
 
 WORDS = st.sampled_from(

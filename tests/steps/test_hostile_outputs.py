@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.load import load_params
 from spavl_dag.params.sections import PairParams
 from spavl_dag.preview import table_preview

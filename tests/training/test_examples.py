@@ -13,8 +13,9 @@ from PIL import Image
 from tokenizers.processors import TemplateProcessing
 
 from spavl_dag.errors import MissingInputError
-from spavl_dag.inference.engines.base import Decoding, ImageRef, Request
+from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.transformers_engine import TransformersEngine
+from spavl_dag.inference.request import Decoding, ImageRef, Request, single_turn
 from spavl_dag.inference.templates import compile_template
 from spavl_dag.training.examples import (
     Encoder,
@@ -56,7 +57,7 @@ def encoder(folder: Path, *, template: str = TEMPLATE, system: str | None = None
 def test_prompts_are_those_of_the_engine(start: Path, images: list[Path], system: str | None, begins: bool) -> None:
     template = TEMPLATE if begins else TEMPLATE.replace("{{ bos_token }}", "")
     ours = encoder(start, template=template, system=system)
-    engine = TransformersEngine(str(start), device="cpu", batch_size=3)
+    engine = TransformersEngine(EngineSettings("transformers", str(start), device="cpu", batch_size=3))
     checkpoint = engine._loaded.checkpoint
     checkpoint.processor.chat_template = template
     if not begins:
@@ -73,7 +74,9 @@ def test_prompts_are_those_of_the_engine(start: Path, images: list[Path], system
     )
     fill = compile_template(PROMPT, "policy")
     for question, file in zip(QUESTIONS, images, strict=True):
-        request = Request(b"key", fill({"question": question}), system, ImageRef(file.name, file.read_bytes), 0)
+        request = Request(
+            b"key", single_turn(fill({"question": question}), ImageRef(file.name, file.read_bytes), system), 0
+        )
         list(engine.generate([request], Decoding(max_new_tokens=1)))
     mine = ours.prompts(QUESTIONS, images)
     assert len(seen) == len(pixels) == len(QUESTIONS)

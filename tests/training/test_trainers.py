@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from spavl_dag.errors import MissingInputError, ParamsError
-from spavl_dag.inference.engines.base import Decoding, ImageRef, Request
+from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.transformers_engine import TransformersEngine
+from spavl_dag.inference.request import Decoding, ImageRef, Request, single_turn
 from spavl_dag.training.examples import read_rows
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import NotFiniteError
@@ -77,10 +78,10 @@ def test_sft_learns_the_answers_and_to_stop(start: Path, tmp_path: Path) -> None
 
 def ends_of(model: str, job: Job) -> set[tuple[str, str]]:
     """What the evaluation's engine gets from a model for the rows of a job."""
-    engine = TransformersEngine(model, device="cpu", dtype="float32")
+    engine = TransformersEngine(EngineSettings("transformers", model, device="cpu", dtype="float32"))
     rows = read_rows(job.rows)
     asked = [
-        Request(row.row_id.encode(), row.question, None, ImageRef(str(row.image), row.image.read_bytes), 0)
+        Request(row.row_id.encode(), single_turn(row.question, ImageRef(str(row.image), row.image.read_bytes)), 0)
         for row in rows
     ]
     results = [each for batch in engine.generate(asked, Decoding(max_new_tokens=12)) for each in batch]

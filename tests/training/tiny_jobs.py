@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.training.examples import COLUMNS, Encoder, PreferenceRow, read_rows
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import load_processor

@@ -20,7 +20,7 @@ from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
 from spavl_dag.evaluation.items import EvalItem, ItemImage
 from spavl_dag.evaluation.metrics import Metric
 from spavl_dag.evaluation.schemas import Kind, Rule
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 

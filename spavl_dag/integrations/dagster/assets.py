@@ -18,7 +18,7 @@ from spavl_dag.integrations.recording import Recorded, make_and_record
 from spavl_dag.pipeline.declaration import Asset
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import BrokenError, check_content, read_content
-from spavl_dag.pipeline.run import Progress
+from spavl_dag.progress import Progress
 
 _PROGRESS_LINES = 10
 """Log lines of a long piece of work."""

@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from spavl_dag.errors import EngineError, MissingInputError
-from spavl_dag.inference.engines.base import Decoding
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.inference.request import Decoding
 from spavl_dag.params.training import PpoExperiment, TuningParams
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -42,7 +43,7 @@ from spavl_dag.training.ppo.actor_critic import (
     without_dropout,
 )
 from spavl_dag.training.ppo.rollout import Rollout, roll_out
-from spavl_dag.training.progress import Curve, Progress
+from spavl_dag.training.progress import Curve
 from spavl_dag.training.reward.model import load_reward_model
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.sequences import join_answers

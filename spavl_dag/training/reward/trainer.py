@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from spavl_dag.errors import MissingInputError
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -27,7 +28,7 @@ from spavl_dag.training.loop import (
     trainable,
 )
 from spavl_dag.training.models import load_policy
-from spavl_dag.training.progress import Curve, Progress
+from spavl_dag.training.progress import Curve
 from spavl_dag.training.reward.evaluation import pair_table
 from spavl_dag.training.reward.model import RewardModel, RewardPrompt, new_reward_model, save_reward_model
 from spavl_dag.training.reward.scorer import score_answers
