@@ -81,7 +81,7 @@ def base_model(
             folder,
             settings.recipe,
             seed,
-            progress=lambda phase, step, total, _metrics: progress(phase, step, total),
+            progress=progress,
             prompts_dir=prompts,
         ),
     )

@@ -75,7 +75,7 @@ def eval_scores(
         {"harmlessness": annotator_harmlessness, "helpfulness": annotator_helpfulness},
         pictures,
         interval,
-        seed,
+        seed=seed,
         judge_sees_image=sees_image,
     )
     held = check_gate(tables["eval_scores"], gate, is_baseline=is_baseline)

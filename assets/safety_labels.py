@@ -21,7 +21,7 @@ def _summary(made: Result[SafetyLabels]) -> Summary:
             "labels": counts_of(table, "label", "label", "answers"),
             "states": counts_of(table, "state", "state", "verdicts"),
         },
-        {"unsafe_rate": (labelled == "unsafe").sum() / len(labelled)} if len(labelled) else {},
+        {"unsafe_rate": labelled.to_list().count("unsafe") / len(labelled)} if len(labelled) else {},
     )
 
 

@@ -120,6 +120,7 @@ def shared_places(text: str) -> list[str]:
     """
     found = []
     depth = 0
+    event: Any
     for event in yaml.parse(text, Loader=_FAST_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:

@@ -1,4 +1,4 @@
-"""Makes a stage and tells the tools: DVC records it, MLflow logs it. The way of the command line and of Dagster's runs."""
+"""Makes a stage and tells the tools: DVC records it, MLflow logs it. For the command line and Dagster's runs alike."""
 
 from __future__ import annotations
 

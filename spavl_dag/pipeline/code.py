@@ -1,7 +1,7 @@
 """Which code of the project an asset's artifact is made by.
 
-Belongs here: the modules that an asset's module imports, read from their syntax and never by importing them. What only
-carries an artifact (this package, the integrations, the command line) is left out: it can't change what is in it. Nor can
+Belongs here: the modules that an asset's module imports, read from their syntax and never by importing them. What
+only carries an artifact (this package, the integrations, the command line) is left out: it can't change it. Nor can
 the ledger and the engines without a new call key, which holds a version of its own. Code that trains is named here, so
 that a raised version is noticed; a stage that runs again because of another edit asks nothing and trains nothing.
 """

@@ -1,8 +1,8 @@
 """What an asset's signature says, and what follows from it.
 
 Belongs here: the declaration of an artifact, as data. A parameter's type says what is handed in (an upstream table, a
-model, a section of params …: `pipeline.inputs`); nothing else is, so what isn't declared can't be read. The result's type
-names the tables. Nothing here knows Dagster, DVC or MLflow; they are made from this.
+model, a section of params …: `pipeline.inputs`); nothing else is, so what isn't declared can't be read. The result's
+type names the tables. Nothing here knows Dagster, DVC or MLflow; they are made from this.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import polars as pl
 
 from spavl_dag.errors import SpavlError
 from spavl_dag.names import PartitionKind
-from spavl_dag.pipeline.result import Result, Summary
+from spavl_dag.pipeline.result import AnyResult, Result, Summary
 from spavl_dag.schemas import Table as Schema
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class Asset:
     """
 
     name: str
-    function: Callable[..., Result[Any]]
+    function: Callable[..., AnyResult]
     group_name: str
     kinds: frozenset[str]
     partitions: PartitionKind | None
@@ -165,7 +165,7 @@ class Asset:
     files: bool
     metrics_file: str | None
     checks: tuple[Check, ...]
-    summary: Callable[[Result[Any]], Summary] | None
+    summary: Callable[[Any], Summary] | None
     inputs: Mapping[str, Input] = field(default_factory=dict)
     tables: tuple[TableSpec, ...] = ()
 
@@ -219,15 +219,15 @@ def asset(
     files: bool = False,
     metrics_file: str | None = None,
     checks: Sequence[Check] = (),
-    summary: Callable[[Result[Any]], Summary] | None = None,
-) -> Callable[[Callable[..., Result[Any]]], Asset]:
+    summary: Callable[[Any], Summary] | None = None,
+) -> Callable[[Callable[..., AnyResult]], Asset]:
     """Declare the decorated function as the maker of the artifact of its name; see `Asset` for the arguments.
 
     Raises:
         SpavlError: A parameter's type says nothing that can be handed in.
     """
 
-    def declare(function: Callable[..., Result[Any]]) -> Asset:
+    def declare(function: Callable[..., AnyResult]) -> Asset:
         hints = typing.get_type_hints(function, include_extras=True)
         returned = hints.pop("return")
         return Asset(
@@ -250,8 +250,9 @@ def asset(
 
 def table_name(schema: type[Schema], artifact: str) -> str:
     """Name of a table: what its schema's Config says, else the artifact's."""
-    stated = schema.Config.name  # pandera puts the class' own name where none is stated
-    return artifact if stated in (None, schema.__name__) else str(stated)
+    stated = getattr(schema.Config, "name", None)
+    unstated = {None, *(kind.__name__ for kind in schema.__mro__)}  # pandera puts the class' own name there
+    return artifact if stated in unstated else str(stated)
 
 
 def _tables(artifact: str, returned: Any) -> Sequence[TableSpec]:

@@ -1,7 +1,7 @@
 """All artifacts of a project and what each depends on, with its state on disk now.
 
-Belongs here: from declarations and params to stages, and from stages to fingerprints. What a stage looked like when it was
-last recorded is DVC's to say (`integrations.dvc.lock`). Nothing here runs anything or changes a file.
+Belongs here: from declarations and params to stages, and from stages to fingerprints. What a stage looked like when it
+was last recorded is DVC's to say (`integrations.dvc.lock`). Nothing here runs anything or changes a file.
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ def load_assets(project: Project) -> Sequence[Asset]:
     if ours.is_dir() and ours.resolve() != theirs:
         raise SpavlError(
             f"the library that runs is {theirs}, but this project has its own in {ours.resolve()}",
-            "Activate this project's environment (`. .venv/bin/activate`, after `make setup`), or set PYTHONPATH to it.",
+            "Activate this project's environment (`make setup`, `. .venv/bin/activate`), or set PYTHONPATH to it.",
         )
     if str(project.root) not in sys.path:
         sys.path.insert(0, str(project.root))

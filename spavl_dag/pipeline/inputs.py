@@ -1,23 +1,31 @@
 """What an asset's function may ask for in its signature.
 
-| parameter | what is handed in | what the artifact then depends on |
-| --- | --- | --- |
-| `images: Table[Images]` | rows of the table with that schema; of the same partition, where there are some | its artifact |
-| `labels: AllPartitions[SafetyLabels]` | rows of all partitions | all parts, and the keys of that section |
-| `base: BaselinePartition[EvalResponses]` | rows of the partition `evaluation.baseline` | that part |
-| `pictures: Pictures[Images]` | image content by id, read when needed and compared with its hash | the table's artifact |
-| `judge: Role` | asks the model of `roles.judge` | entry, prompt template, weights |
-| `second_judge: Role \\| None` | the same, or None where params say null | the same |
-| `model: AnsweringModel` | asks the model of `models.<partition>` | the same |
-| `taxonomy: Taxonomy` | the harm classes | `taxonomy`, and its file |
-| `settings: Annotated[PairParams, Params("pairs")]` | that section of params | that section |
-| `seed: Seed`, `key: PartitionKey` | the project's seed, the partition | `seed` |
-| `output: OutputFolder` | an empty folder whose files become the artifact's | nothing |
-| `settings: Annotated[RewardModelParams, ModelParams("reward_model")]` | that section | and the weights it names |
-| `trainer: Trainer` | trains, each training at most once | `policy` and its template, the images |
-| `experiment: Annotated[Experiment, ExperimentEntry()]` | the entry `experiments.<partition>` | that entry, and its weights |
-| `progress: Progress` | is told about long work | nothing |
-| a dataclass of such fields | an object of it | what its fields depend on |
+`images: Table[Images]`
+    Rows of the table with that schema, of the same partition where it has some. Depends on its artifact.
+`labels: AllPartitions[SafetyLabels]`, `ByPartition[…]`
+    Rows of all partitions, as one frame or by partition. Depends on all parts, and on the section that names them.
+`base: BaselinePartition[EvalResponses]`
+    Rows of the partition `evaluation.baseline`. Depends on that part.
+`pictures: Pictures[Images]`
+    Image content by id, read when needed and compared with its hash. Depends on the table's artifact.
+`judge: Role`, `second_judge: Role | None`
+    Asks the model of `roles.judge`. Depends on the entry, its prompt template and its weights.
+`model: AnsweringModel`
+    Asks the model of `models.<partition>`. Depends on the same.
+`taxonomy: Taxonomy`
+    The harm classes. Depends on `taxonomy`, and its file.
+`settings: Annotated[PairParams, Params("pairs")]`
+    That section of params; `ModelParams` where it names a model, whose weights count then.
+`experiment: Annotated[Experiment, ExperimentEntry()]`
+    The entry `experiments.<partition>`. Depends on it, and on its weights.
+`trainer: Trainer`
+    Trains, each training at most once. Depends on `policy` with its template, and on the images.
+`seed: Seed`, `key: PartitionKey`
+    The project's seed (depends on `seed`); the partition that is made.
+`output: OutputFolder`, `progress: Progress`
+    A folder whose files become the artifact's; is told about long work. Depends on nothing.
+a dataclass of such fields
+    An object of it. Depends on what its fields depend on.
 
 Others are written in the same way: a subclass of `Input`, put into `Annotated[…]`.
 """

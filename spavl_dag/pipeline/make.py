@@ -20,7 +20,7 @@ from spavl_dag.inference.ledger import Ledger
 from spavl_dag.pipeline.checks import Outcome, run_checks
 from spavl_dag.pipeline.declaration import Asset
 from spavl_dag.pipeline.graph import Fingerprint, Graph, Stage
-from spavl_dag.pipeline.result import Result, Summary, Training
+from spavl_dag.pipeline.result import AnyResult, Result, Summary, Training
 from spavl_dag.pipeline.run import CurveCallback, Run, no_curve
 from spavl_dag.pipeline.store import Store
 from spavl_dag.progress import Progress, no_progress
@@ -174,7 +174,7 @@ def check_content(graph: Graph, stage: Stage, content: Content) -> Sequence[Outc
     return run_checks(asset, content.tables, inputs, content.summary.metrics)
 
 
-def summarize(asset: Asset, result: Result[Any]) -> Summary:
+def summarize(asset: Asset, result: AnyResult) -> Summary:
     """What people should see of an artifact; numbers of the making itself are added to the summary's."""
     summary = asset.summary(result) if asset.summary else Summary()
     summary.metrics = {**result.metrics, **summary.metrics}

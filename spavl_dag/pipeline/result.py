@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVarTuple, Unpack
+from typing import Any, Generic, TypeVarTuple
 
 import polars as pl
 
@@ -26,7 +26,7 @@ class Training:
     curve: Sequence[Mapping[str, float]]
 
 
-class Result(Generic[Unpack[Schemas]]):
+class Result(Generic[*Schemas]):
     """An artifact's content, before it is checked and kept: `Result[Pairs, MissingPairs](pairs, missing)`.
 
     Args:
@@ -47,6 +47,10 @@ class Result(Generic[Unpack[Schemas]]):
         self.documents = dict(documents or {})
         self.metrics = dict(metrics or {})
         self.training = training
+
+
+AnyResult = Result[*tuple[Any, ...]]
+"""The content of any artifact."""
 
 
 @dataclass(slots=True)

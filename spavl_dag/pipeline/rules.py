@@ -37,7 +37,7 @@ def row_per(upstream: str, *keys: str) -> Check:
 
     def broken(checked: Checked) -> pl.DataFrame:
         made = next(iter(checked.tables.values())).select(keys)
-        wanted = checked.inputs[upstream].select(keys)
+        wanted: pl.DataFrame = checked.inputs[upstream].select(keys)
         lacking = wanted.join(made, on=keys, how="anti").with_columns(problem=pl.lit("no row"))
         stray = made.join(wanted, on=keys, how="anti").with_columns(problem=pl.lit(f"not in {upstream}"))
         return pl.concat([lacking, stray])
@@ -68,7 +68,7 @@ def three_texts(checked: Checked) -> pl.DataFrame:
     """Images that have not exactly one kept or missing text of each type."""
     both = pl.concat([checked.tables[name].select("image_id", "question_type") for name in ("questions", "missing")])
     types = pl.DataFrame({"question_type": QUESTION_TYPES})
-    wanted = checked.inputs["images"].select("image_id").join(types, how="cross")
+    wanted: pl.DataFrame = checked.inputs["images"].select("image_id").join(types, how="cross")
     keys = ["image_id", "question_type"]
     counted = wanted.join(both.group_by(keys).agg(texts=pl.len()), on=keys, how="left")
     return counted.filter(pl.col("texts").fill_null(0) != 1)
@@ -86,7 +86,7 @@ def mostly(table: str, column: str) -> Broken:
 
 def labels_of_every_model(checked: Checked) -> pl.DataFrame:
     """Questions that have not one label row of every model."""
-    labels = checked.inputs["labels"]
+    labels: pl.DataFrame = checked.inputs["labels"]
     models = labels["model"].n_unique()
     counted = labels.group_by("question_id").agg(models=pl.col("model").n_unique(), rows=pl.len())
     return counted.filter((pl.col("models") != models) | (pl.col("rows") != models)).sort("question_id")

@@ -57,6 +57,7 @@ class Run:
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
+        """Take what the graph knows."""
         self.project = self.graph.project
         self.params = self.graph.params
         self.store = Store(self.project)

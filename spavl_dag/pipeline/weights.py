@@ -89,7 +89,7 @@ class Weights:
         return self._folder(folder, name)
 
     def reference(self, model: str, revision: str | None) -> Mapping[str, str | None]:
-        """What stands in `REFERENCE_FILE`: with the content of local weights, so that other weights are another model."""
+        """What stands in `REFERENCE_FILE`; with the content of local weights, so that a change of them is noticed."""
         folder = self._root / model
         content = {"md5": self._hasher.md5(folder)} if model != BASE_MODEL and folder.is_dir() else {}
         return {"model": model, "revision": revision, **content}

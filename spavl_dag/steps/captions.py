@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.request import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import Captions, frame
 from spavl_dag.states import CallState

@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.request import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import Preference, agreement, parse_preference
 from spavl_dag.names import Criterion
 from spavl_dag.schemas import Preferences, UndecidedPairs, Verdicts, frame

@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.request import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame

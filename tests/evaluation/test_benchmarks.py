@@ -343,6 +343,14 @@ def test_texts_from_the_hub(tmp_path: Path) -> None:
         benchmark_of("advbench").load(wrong)
 
 
+def test_a_folder_in_the_hubs_form_is_read_as_it_is_now(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n---\n"
+    for folder, prompts in (("one/adv", "ab"), ("two/adv", "abc"), ("two/adv", "d")):
+        source = hub(tmp_path / folder, "train", [{"prompt": prompt} for prompt in prompts])
+        (tmp_path / folder / "README.md").write_text(card)
+        assert [item.question for item in benchmark_of("advbench").load(source)] == list(prompts)
+
+
 def test_what_the_hub_lacks_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="can't be loaded"):
         benchmark_of("advbench").load(Source("hub", hub=str(tmp_path / "nothing")))

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import EXPERIMENTS, SHARED_DATA, Project
-from tests.integrations.test_two_doors import dagster_stale, dvc_stale, spavl_stale
+from tests.integrations.test_agreement import dagster_stale, dvc_stale, spavl_stale
 
 pytestmark = pytest.mark.slow
 

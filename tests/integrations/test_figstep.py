@@ -13,7 +13,7 @@ import pytest
 
 from spavl_dag.text import normalize_question, text_problem
 from tests.conftest import SHARED_DATA, Project
-from tests.integrations.test_two_doors import dvc_stale
+from tests.integrations.test_agreement import dvc_stale
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +29,12 @@ def test_fifty_foreign_images_become_a_preference_dataset(made_project: Project)
     files = sorted(FIGSTEP.glob("*.png"))
     assert len(files) == 50
     with (folder / "manifest.csv").open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, ["file", "class", "licence", "source"])
+        writer = csv.DictWriter(stream, ["file", "class", "license", "source"])
         writer.writeheader()
         for place, file in enumerate(files):
             shutil.copy(file, folder / file.name)
             writer.writerow(
-                {"file": file.name, "class": CLASSES[place % 4], "licence": "MIT", "source": "FigStep SafeBench-Tiny"}
+                {"file": file.name, "class": CLASSES[place % 4], "license": "MIT", "source": "FigStep SafeBench-Tiny"}
             )
 
     def change(params: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def test_fifty_foreign_images_become_a_preference_dataset(made_project: Project)
     made_project.spavl("demo", "--to", "dataset")
     images = pl.read_parquet(made_project.root / "data" / "images" / "images.parquet")
     assert images.height == 50
-    assert set(images["licence"]) == {"MIT"}
+    assert set(images["license"]) == {"MIT"}
     for model in made_project.params["models"]:
         answers = pl.read_parquet(made_project.root / "data" / "responses" / model / "responses.parquet")
         assert answers.filter(pl.col("response").is_null() & pl.col("reason").is_null()).is_empty()

@@ -230,7 +230,7 @@ def test_splits_keep_near_duplicates_together(seed: int, sizes: list[int], wante
                 }
                 | {"file": f"files/{image_id}.png", "format": "PNG", "width": 1, "height": 1, "size_bytes": 1}
                 | {"class_id": "ab"[group % 2], "class_ids": ["ab"[group % 2]], "source": "s"}
-                | {"source_caption": None, "licence": "x", "notes": ""}
+                | {"source_caption": None, "license": "x", "notes": ""}
             )
             questions += [
                 {"question_id": f"{image_id}-{kind}", "image_id": image_id, "class_id": "ab"[group % 2]}

@@ -1,4 +1,4 @@
-"""Names of Dagster that are not public yet, in one place; known to work with 1.13 (`tests/integrations/test_dagster_private.py`).
+"""Names of Dagster that are not public yet, in one place; known to work with 1.13 (a test says so).
 
 They are what the web server asks for the page's "stale", and the tags a run writes of what an asset was made from.
 """

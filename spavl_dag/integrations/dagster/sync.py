@@ -1,4 +1,4 @@
-"""Tells Dagster what it didn't make itself: versions of params and files, and artifacts that DVC or the command line made.
+"""Tells Dagster what it didn't make itself: versions of params and files, and what DVC or the command line made.
 
 What is reported of an artifact is read from the artifact: rows, checks, previews. So it is the same after `dvc pull` on
 another machine, and nothing needs to be written down for Dagster while stages run.

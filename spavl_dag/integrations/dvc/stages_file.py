@@ -1,4 +1,4 @@
-"""dvc.yaml, written from the declarations: one stage per artifact, `foreach` over a section of params where it has parts.
+"""dvc.yaml, written from the declarations: one stage per artifact, with `foreach` where an artifact has parts.
 
 A template such as `${roles.judge.prompt}` stays a template, so that another file named there needs no new dvc.yaml.
 What params choose otherwise (the image source, a role's local weights, a benchmark with a prompt of its own) changes
