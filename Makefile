@@ -17,7 +17,10 @@ help: ## list the targets
 	@sed -n '2,6s/^# //p' Makefile
 
 setup: ## make or fix the environment in .venv (a second when nothing is to do)
-	@'$(or $(PYTHON),python3)' scripts/bootstrap.py
+	@for python in $(if $(PYTHON),'$(PYTHON)',python3 python3.13 python3.12 python3.11); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && exec "$$python" scripts/bootstrap.py; \
+	done; \
+	echo "setup: needs Python 3.11 or newer, $(or $(PYTHON),python3) isn't. Name one: make setup PYTHON=python3.12" >&2; exit 1
 
 demo: setup ## build a small preference dataset with real models, in a few minutes on a laptop
 	@$(BIN)/spavl demo $(ARGS)

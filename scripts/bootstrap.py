@@ -21,13 +21,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-if sys.version_info < (3, 11):  # noqa: UP036 - plain syntax until here, so that old Pythons get this far
-    for newer in ("python3.13", "python3.12", "python3.11"):
-        # A shim may exist for a version that isn't installed, so start it.
-        if shutil.which(newer) and subprocess.call([newer, "-c", ""], stderr=subprocess.DEVNULL) == 0:
-            os.execvp(newer, [newer, *sys.argv])
-    sys.exit("setup: Python 3.11 or newer is needed. Install one, then name it: make setup PYTHON=python3.12")
-
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON, UV, DVC = (VENV / "bin" / name for name in ("python", "uv", "dvc"))
@@ -36,8 +29,7 @@ PINS = VENV / "pins.txt"
 STATE = VENV / "setup.json"
 PYTHON_VERSION = ".".join(map(str, sys.version_info[:3]))
 # These would send an install elsewhere than into .venv.
-ASTRAY = "CONDA_PREFIX PYTHONHOME PYTHONPATH PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_TARGET PIP_USER UV_PREFIX UV_PYTHON"
-ASTRAY += " UV_PROJECT_ENVIRONMENT UV_SYSTEM_PYTHON UV_TARGET UV_TORCH_BACKEND"
+ASTRAY = "PYTHONHOME PYTHONPATH PIP_PREFIX PIP_TARGET PIP_USER UV_PREFIX UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET"
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ASTRAY.split()}
 ENVIRONMENT |= {"VIRTUAL_ENV": str(VENV), "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_PYTHON_DOWNLOADS": "never"}
 ENVIRONMENT |= {"UV_TOOL_DIR": str(DVC_HOME.parent), "UV_TOOL_BIN_DIR": str(DVC.parent), "UV_NO_PROGRESS": "1"}
@@ -72,12 +64,12 @@ def main() -> None:
         key.update(path.read_bytes())
     reason = reason_for_a_new_one(state)
     broken = [] if reason else forget_broken(VENV)
-    if not reason and (broken_dvc := forget_broken(DVC_HOME)):
-        broken += broken_dvc
+    if not reason and forget_broken(DVC_HOME):
+        broken.append("dvc")
         state.pop("dvc", None)
-    if reason or broken or state["key"] != key.hexdigest() or not DVC.exists():
+    if reason or broken or state.get("key") != key.hexdigest() or not DVC.exists():
         build(state, torch, extras, reason, broken)
-        write_state(state | {"extras": extras, "key": key.hexdigest()})
+        write_state(state, extras=extras, key=key.hexdigest())
     else:
         say(f"ready (Python {state['python']}, torch {installed(VENV)['torch']})")
     write_dagster_home()
@@ -88,7 +80,7 @@ def reason_for_a_new_one(state: State) -> str | None:
     """Why `.venv` can't be gone on with; None if it can."""
     if not os.path.lexists(VENV):
         return "there is none"
-    if not {"key", "python"} <= state.keys() or not PYTHON.exists():
+    if "python" not in state or not PYTHON.exists():
         return "the old one is incomplete"
     if state.get("root") != str(ROOT):
         return "the checkout was moved or copied"
@@ -98,16 +90,21 @@ def reason_for_a_new_one(state: State) -> str | None:
 
 
 def forget_broken(home: Path) -> list[str]:
-    """Drop the metadata of packages with files missing, so that uv sees them as not installed; return their names."""
-    broken = []
-    for info in home.glob("lib/python3.*/site-packages/*.dist-info"):
-        files = ["RECORD"]
-        with contextlib.suppress(OSError), open(info / "RECORD", newline="", encoding="utf-8") as record:
-            files = [row[0] for row in csv.reader(record) if not row[0].endswith(".pyc")]
-        if not all(os.path.exists(f"{info.parent}/{file}") for file in files):
-            shutil.rmtree(info)
-            broken.append(info.name.split("-")[0])
-    return broken
+    """Drop the metadata of packages with files missing or cut short, so that uv sees them as not installed."""
+    broken = [info for info in home.glob("lib/python3.*/site-packages/*.dist-info") if not is_whole(info)]
+    for info in broken:
+        shutil.rmtree(info)
+    return [info.name.split("-")[0] for info in broken]
+
+
+def is_whole(info: Path) -> bool:
+    """Whether every file that came with a package is there in its recorded size."""
+    try:
+        with open(info / "RECORD", newline="", encoding="utf-8") as record:
+            files = [row for row in csv.reader(record) if not row[0].endswith(".pyc")]
+        return all(os.stat(f"{info.parent}/{file}").st_size == int(size) for file, _, size in files if size)
+    except (OSError, ValueError):
+        return False
 
 
 def build(state: State, torch: str, extras: str, reason: str | None, broken: list[str]) -> None:
@@ -121,35 +118,29 @@ def build(state: State, torch: str, extras: str, reason: str | None, broken: lis
         # Not sys.executable: that may be in the very .venv that was just removed.
         run(getattr(sys, "_base_executable", None) or sys.executable, "-m", "venv", VENV)
         state.clear()
-        state |= {"root": str(ROOT), "python": PYTHON_VERSION}
+        write_state(state, root=str(ROOT), python=PYTHON_VERSION)
     if broken:
         say(f"fixing {', '.join(broken[:9])}{' and more' * (len(broken) > 9)}")
-    # Without a key until the end: killed meanwhile, packages may be half there, and .venv is made anew from caches.
-    state.pop("key", None)
-    write_state(state)
+    write_state(state, key=None)  # until the end, so that a set-up cut short is taken up again
     names = ["dev", *re.findall(r"[\w.-]+", extras)]
     own = [path for name in names if (path := ROOT / f"constraints-{name}.txt").exists()]
     # torch==2.13.0 admits every build of it, torch==2.13.0+cpu that one only.
     text = (own or [ROOT / "constraints.txt"])[0].read_text()
     PINS.write_text(re.sub(r"^(torch==[^+;\s]+)\S*", r"\1", text, flags=re.MULTILINE))
-    try:
-        if installed(VENV).get("uv") != pin(PINS, "uv"):
-            command = ["-m", "pip", "install", "--quiet", "--constraint", PINS, "uv"]
-            run(PYTHON, *command, told=f"uv {pin(PINS, 'uv')}")
-        tell_uv_what_pip_knows()
-        install_torch(state, torch)
-        # vLLM brings torchvision and torchaudio, which must be of torch's build.
-        backend = [f"--torch-backend={torch}"] if own and torch != "pypi" else []
-        what = f"[{','.join(names)}]"
-        uv_install("--build-constraints", PINS, "--editable", f".{what}", *backend, told=f"spavl-dag{what}")
-        install_torchvision(state)
-        install_dvc(state)
-        # A folder full of packages proves nothing.
-        seen = run(PYTHON, "-c", CHECK, told="checking that it starts").strip().splitlines()[-1]
-        seen += f", dvc {run(DVC, '--version').strip()}"
-    except SetupError:
-        write_state(state | {"key": ""})  # uv came to its end, so what is there is whole
-        raise
+    if installed(VENV).get("uv") != pin(PINS, "uv"):
+        command = ["-m", "pip", "install", "--quiet", "--constraint", PINS, "uv"]
+        run(PYTHON, *command, told=f"uv {pin(PINS, 'uv')}")
+    tell_uv_what_pip_knows()
+    install_torch(state, torch)
+    # vLLM brings torchvision and torchaudio, which must be of torch's build.
+    backend = [f"--torch-backend={torch}"] if own and torch != "pypi" else []
+    what = f"[{','.join(names)}]"
+    uv_install("--build-constraints", PINS, "--editable", f".{what}", *backend, told=f"spavl-dag{what}")
+    install_torchvision(state)
+    install_dvc(state)
+    # A folder full of packages proves nothing.
+    seen = run(PYTHON, "-c", CHECK, told="checking that it starts").strip().splitlines()[-1]
+    seen += f", dvc {run(DVC, '--version').strip()}"
     say(f"{seen}, antlr {' | '.join(installed(home)['antlr4_python3_runtime'] for home in (VENV, DVC_HOME))}")
     say(f"done in {time.monotonic() - started:.0f} s; commands are in .venv/bin")
 
@@ -194,7 +185,7 @@ def install_torch(state: State, build_name: str) -> None:
             cause = re.search(r"(?:hint|cause): (.+)", str(error))
             failures += f"  {source}: {cause[1] if cause else error}\n"
         else:
-            state |= {"torch": build_name, "source": options}
+            write_state(state, torch=build_name, source=options)
             return
     raise SetupError(
         f"torch {version} could not be had as build '{build_name}' for Python {PYTHON_VERSION}. Tried:\n{failures}"
@@ -233,7 +224,7 @@ def install_dvc(state: State) -> None:
     what = ["--constraints", pins, "--with", "ruamel-yaml-clib", f"dvc=={pin(pins, 'dvc')}"]
     told = f"dvc {pin(pins, 'dvc')} in an environment of its own"
     run(UV, "tool", "install", "--python", PYTHON, *what, told=told)
-    state["dvc"] = wanted
+    write_state(state, dvc=wanted)
 
 
 def write_dagster_home() -> None:
@@ -302,8 +293,9 @@ def say(text: str) -> None:
     print(f"setup: {text}", flush=True)
 
 
-def write_state(state: State) -> None:
+def write_state(state: State, **values: Any) -> None:
     """Keep what the next set-up has to know."""
+    state |= values
     STATE.write_text(json.dumps(state, indent=1))
 
 

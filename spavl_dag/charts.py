@@ -47,17 +47,30 @@ _STYLE: Any = {"text.parse_math": False}
 _NAMESPACE = re.compile(r"\{[^}]*\}")
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty figure of a size in inches, and its axes."""
+Margins = tuple[float, float, float, float]
+
+
+def new_figure(width: float, height: float, margins: Margins | None = None) -> tuple[Figure, Axes]:
+    """An empty figure, and its axes.
+
+    Args:
+        width: In inches.
+        height: In inches.
+        margins: Left, below, right and above the axes, in inches. None measures what stands around them, which takes
+            as long as drawing it.
+    """
     # Figure and canvas without pyplot: no global state, no window system, no leak.
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=110, layout="constrained" if margins is None else None)
         FigureCanvasAgg(figure)
         axes = figure.subplots()
+    if margins is not None:
+        left, below, right, above = margins
+        figure.subplots_adjust(left / width, below / height, 1 - right / width, 1 - above / height)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=8)
     return figure, axes
@@ -104,7 +117,7 @@ def to_png(figure: Figure, title: str, across: str, up: str | None = None) -> by
     return data.getvalue()
 
 
-def to_svg(figure: Figure, name: str = "", title: str = "", description: str = "") -> str:
+def to_svg(figure: Figure, name: str, title: str = "", description: str = "") -> str:
     """A figure as an SVG element to stand inside a page: as wide as its place, in the page's colours and font.
 
     Args:
@@ -116,10 +129,7 @@ def to_svg(figure: Figure, name: str = "", title: str = "", description: str = "
     from matplotlib import rc_context
 
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
-        patch.set_visible(False)
-    for axes in figure.axes:
-        for artist in axes.findobj(include_self=False):
-            artist.set_clip_on(False)  # the axes are as wide as what is drawn; clips would be references by URL
+        patch.set_visible(False)  # the page is behind it
     data = io.StringIO()
     with rc_context(_STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # the reader's font draws what ours lacks
@@ -133,12 +143,13 @@ def _for_a_page(root: ElementTree.Element, name: str, title: str, description: s
         element.tag = _NAMESPACE.sub("", element.tag)
         element.attrib = {_NAMESPACE.sub("", key): value for key, value in element.attrib.items()}
         element.tail = None
+        element.attrib.pop("clip-path", None)  # a reference by URL; the axes are as wide as what is drawn
         if element.tag != "text":
             element.text = None
         if style := element.get("style"):
             element.set("style", _page_style(style))
     for parent in list(root.iter()):
-        for child in [child for child in parent if child.tag in ("metadata", "style")]:
+        for child in [child for child in parent if child.tag in ("metadata", "style", "clipPath")]:
             parent.remove(child)
     used = {element.get("href") for element in root.iter()}
     for element in root.iter():

@@ -141,4 +141,4 @@ class _Dumper(yaml.SafeDumper):
 
 def dump_yaml(content: Any) -> str:
     """A document that `load_yaml` and DVC read as `content`; nothing in it is shared by anchors."""
-    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

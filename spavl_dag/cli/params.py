@@ -19,15 +19,13 @@ def check_params(project: Project, as_json: bool) -> None:
 
     Raises:
         ParamsError: Something is wrong; all problems are listed.
-        SpavlError: dvc.yaml doesn't know of a prompt template that a benchmark names.
+        SpavlError: dvc.yaml isn't what they want.
     """
-    from spavl_dag.pipeline.stages import Stages
+    from spavl_dag.integrations.dvc.stages_file import refuse_outdated
+    from spavl_dag.pipeline.graph import load_graph
 
     params, taxonomy = ready_params(project)
-    stages = Stages(project)
-    for benchmark in params.evaluation.benchmarks.values():
-        if benchmark.prompt:
-            stages.refuse_unlisted("eval_responses", benchmark.prompt)
+    refuse_outdated(load_graph(project))
     facts = {
         "models": len(params.models),
         "classes": len(taxonomy.classes),
@@ -98,4 +96,4 @@ def _batches(params: Params, project: Project) -> Iterator[Problem]:
         try:
             split_batch(entry.optimizer.batch_size, runtime.per_device_batch, processes)
         except ParamsError as error:
-            yield Problem(f"{path}.optimizer.batch_size", error.message, error.hint or "change it")
+            yield Problem(f"{path}.optimizer.batch_size", error.message, error.hint or "")

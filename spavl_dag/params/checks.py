@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spavl_dag.names import SLUG
 from spavl_dag.params.models import BASE_MODEL, ModelReference
 from spavl_dag.params.sections import Params
 from spavl_dag.params.training import RewardReader
@@ -22,6 +21,9 @@ MAX_PARTITIONS = 99
 
 DRAWN_WORLD_PROMPTS = "prompts/pictograms/"
 """Templates in the words of the tiny model; a real one would answer them with anything."""
+
+_KEY = re.compile(r"[a-z][a-z0-9_-]*")
+"""Narrower than a slug: `dvc exp run -S` sets nothing below a key that begins with a digit."""
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -33,7 +35,7 @@ class Problem:
     Attributes:
         path: The key's path.
         wrong: What is wrong with it.
-        fix: How to fix it.
+        fix: How to fix it; empty where `wrong` says it.
     """
 
     path: str
@@ -42,7 +44,7 @@ class Problem:
 
     def __str__(self) -> str:
         """One line."""
-        return f"  {self.path}: {self.wrong}; {self.fix}"
+        return f"  {self.path}: {self.wrong}" + (f"; {self.fix}" if self.fix else "")
 
 
 def contradictions(params: Params, root: Path) -> Iterator[Problem]:
@@ -101,8 +103,9 @@ def _keys(params: Params) -> Iterator[Problem]:
             wrong = f"{len(keys)} entries; between {least} and {MAX_PARTITIONS} are needed"
             yield Problem(section, wrong, "add or remove some")
         for key in keys:
-            if not re.fullmatch(SLUG, key):
-                yield Problem(f"{section}.{key}", "a key is a slug of a-z, 0-9, _ and -", "rename it")
+            if not _KEY.fullmatch(key):
+                wrong = "a key begins with a letter and is made of a-z, 0-9, _ and -"
+                yield Problem(f"{section}.{key}", wrong, "rename it")
     baseline = params.evaluation.baseline
     if baseline not in params.experiments:
         known = ", ".join(params.experiments)

@@ -124,7 +124,7 @@ def _explain(problem: Mapping[str, Any]) -> Problem | None:
             return None  # it is there, by its old name
         return Problem(path, "missing", "every choice that changes a result must be stated")
     if problem["loc"][-1] == "[key]":
-        return Problem(path, "a key is text", f"put it in quotes, or rename it: '{keys[-1]}'")
+        return Problem(path.removesuffix(".[key]"), "a key is text", "put it in quotes, or rename it")
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         known = f": {', '.join(block_of.model_fields)}" if (block_of := _block(keys)) else ""
         return Problem(path, f"found {given!r}", f"write a block of keys{known}")
@@ -142,7 +142,7 @@ def _fix(kind: str, given: Any) -> str:
         return "write true or false"
     if kind in ("int_type", "float_type") and isinstance(given, str):
         return "write a number, without quotes"
-    return "change it"
+    return ""
 
 
 def _shown(given: Any) -> str:

@@ -72,7 +72,7 @@ class BaseModelParams(Section):
 
     source: Literal["pictograms", "reference"]
     reference: ModelReference | None = None
-    recipe: PictogramModelParams
+    recipe: PictogramModelParams = PictogramModelParams()
 
     @model_validator(mode="after")
     def _reference_named(self) -> BaseModelParams:

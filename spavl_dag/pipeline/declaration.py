@@ -250,8 +250,9 @@ def asset(
 
 def table_name(schema: type[Schema], artifact: str) -> str:
     """Name of a table: what its schema's Config says, else the artifact's."""
-    stated = getattr(schema.Config, "name", None)  # pandera puts the class' own name where none is stated
-    return artifact if stated in (None, schema.__name__) else str(stated)
+    stated = getattr(schema.Config, "name", None)
+    unstated = {None, *(kind.__name__ for kind in schema.__mro__)}  # pandera puts the class' own name there
+    return artifact if stated in unstated else str(stated)
 
 
 def _tables(artifact: str, returned: Any) -> Sequence[TableSpec]:

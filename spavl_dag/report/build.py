@@ -13,6 +13,7 @@ from spavl_dag.evaluation.headlines import HARM, HEADLINES, UNSAFE
 from spavl_dag.report import figures, paper
 from spavl_dag.report.inputs import ReportInputs
 from spavl_dag.report.render import Format, render
+from spavl_dag.report.statistics import SHARES
 from spavl_dag.report.view import CURVES, View, legend
 
 TITLE = "SPA-VL: alignment report"
@@ -33,16 +34,6 @@ SECTIONS = {
     "reproduce": "How to make it again",
 }
 """Heading by anchor; the anchor names the template of `templates/sections/` too."""
-
-SHARES = {
-    "responses_unsafe": "answers labelled unsafe",
-    "chosen_unsafe": "chosen answers labelled unsafe",
-    "rejected_unsafe": "rejected answers labelled unsafe",
-    "agreement": "pairs on which both verdicts agree (ties included)",
-    "preferences": "pairs that became a preference",
-    "position_bias": "pairs lost to position bias",
-}
-"""Shares of the dataset's statistics, in words."""
 
 _EFFECTS: dict[figures.EffectKind, str] = {
     "better": "better: the interval excludes zero",
@@ -85,7 +76,9 @@ def _page(view: View, format_: Format) -> str:
         paper=paper,
         curve_kinds=list(CURVES),
         effect_legend=[figures.Panel(text, figures.effect_sample(kind)) for kind, text in _EFFECTS.items()],
-        calibration_legend=legend(["reward model with 95 % intervals; the dashed line is perfect calibration"]),
+        calibration_legend=legend(
+            "calibration", ["reward model with 95 % intervals; the dashed line is perfect calibration"]
+        ),
     )
 
 

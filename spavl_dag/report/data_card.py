@@ -11,21 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from spavl_dag.report.render import render
+from spavl_dag.report.statistics import SHARES
 from spavl_dag.taxonomy import Taxonomy
 
 PUBLISHED = {"chosen_unsafe": 0.117, "rejected_unsafe": 0.4223}
 """Judge statistics of the published data (paper.md, 'Judge statistics of the published data')."""
-
-SHARES = {
-    "responses_unsafe": "answers labelled unsafe",
-    "chosen_unsafe": "chosen answers labelled unsafe",
-    "rejected_unsafe": "rejected answers labelled unsafe",
-    "agreement": "pairs on which both verdicts agree (ties included)",
-    "preferences": "pairs that became a preference",
-    "position_bias": "pairs lost to position bias",
-    "first_place_preferred": "verdicts for the answer shown first",
-}
-"""Shares of the statistics, in words."""
 
 
 @dataclass(frozen=True, slots=True)

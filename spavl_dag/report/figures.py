@@ -6,11 +6,24 @@ Lines differ in colour, dashes and markers; each chart has a title and a descrip
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from spavl_dag.charts import BAD, DASHES, EDGE, GOOD, GREY, LINES, MARKERS, draw_calibration, new_figure, to_svg
+from spavl_dag.charts import (
+    BAD,
+    DASHES,
+    EDGE,
+    GOOD,
+    GREY,
+    LINES,
+    MARKERS,
+    Margins,
+    draw_calibration,
+    new_figure,
+    to_svg,
+)
 from spavl_dag.report.numbers import MINUS, Mark, percent, points, points_span, short
 from spavl_dag.text import one_line
 
@@ -19,10 +32,14 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-_WIDTH = 5.0  # inches of 72 units
-_HEIGHT = 3.2
+_WIDTH, _HEIGHT = 5.0, 3.2  # inches of 72 units
+_FOR_NUMBERS: Margins = (0.78, 0.6, 0.22, 0.08)
+_FOR_LABELS: Margins = (1.9, 0.4, 0.22, 0.08)
 _MAX_POINTS = 120
 _MAX_LABEL = 20
+
+# Drawing takes a twentieth of a second, and both formats ask for it.
+_drawn_once = lru_cache(maxsize=512)
 
 EffectKind = Literal["better", "same", "worse"]
 EFFECTS: Mapping[EffectKind, tuple[str, str]] = {"better": (GOOD, "D"), "same": (GREY, "o"), "worse": (BAD, "s")}
@@ -68,9 +85,10 @@ class Effect:
     mark: Mark | None
 
 
-def forest_plot(name: str, title: str, effects: Sequence[Effect]) -> str:
+@_drawn_once
+def forest_plot(name: str, title: str, effects: tuple[Effect, ...]) -> str:
     """Differences from the baseline with their intervals around zero, one row each."""
-    figure, axes = _empty(0.55 + 0.28 * len(effects))
+    figure, axes = _empty(0.5 + 0.28 * len(effects), _FOR_LABELS)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.grid(axis="x", color=EDGE, linewidth=0.8)
     for row, effect in enumerate(effects):
@@ -86,11 +104,13 @@ def forest_plot(name: str, title: str, effects: Sequence[Effect]) -> str:
     return to_svg(figure, name, f"{title}, difference in points", one_line(told))
 
 
-def scale_chart(name: str, title: str, lines: Sequence[Line], described: Iterable[Line]) -> str:
-    """Rates over the number of training pairs, which is logarithmic."""
+@_drawn_once
+def scale_chart(name: str, title: str, ours: tuple[Line, ...], others: tuple[Line, ...] = ()) -> str:
+    """Rates over the number of training pairs, which is logarithmic; only ours are described."""
     from matplotlib.ticker import LogLocator
 
     figure, axes = _empty()
+    lines = (*ours, *others)
     _draw(axes, lines)
     axes.set_xscale("log")
     axes.minorticks_off()
@@ -100,13 +120,12 @@ def scale_chart(name: str, title: str, lines: Sequence[Line], described: Iterabl
     axes.set_xlabel("training pairs", fontsize=11)
     _written(axes.xaxis, lambda pairs: f"{pairs:g}" if pairs < 1000 else f"{pairs / 1000:g}k")
     _written(axes.yaxis, _whole_percent, most=6)
-    told = (
-        f"{line.label}: {', '.join(f'{percent(p.y)} with {p.x:,.0f} pairs' for p in line.points)}" for line in described
-    )
+    told = (f"{line.label}: {', '.join(f'{percent(p.y)} with {p.x:,.0f} pairs' for p in line.points)}" for line in ours)
     return to_svg(figure, name, f"{title} over training pairs", one_line("; ".join(told)))
 
 
-def curve_chart(name: str, title: str, lines: Sequence[Line]) -> str:
+@_drawn_once
+def curve_chart(name: str, title: str, lines: tuple[Line, ...]) -> str:
     """A metric over the steps of trainings."""
     figure, axes = _empty()
     _draw(axes, lines)
@@ -130,21 +149,16 @@ def calibration_chart(name: str, bins: Sequence[Mapping[str, float]]) -> str:
     return to_svg(figure, name, "Calibration of the reward model", told)
 
 
-def line_sample(style: int) -> str:
+@_drawn_once
+def line_sample(name: str, style: int) -> str:
     """A short piece of a line, for a legend."""
-    figure, axes = _sample()
-    axes.plot((0, 1), (0, 0), color=_color(style), linestyle=DASHES[style % len(DASHES)], linewidth=2)
-    axes.plot(0.5, 0, _marker(style), color=_color(style), markersize=6)
-    return to_svg(figure, f"line-{style}")
+    return _sample(f"{name}-{style}", _color(style), _marker(style), DASHES[style % len(DASHES)])
 
 
+@_drawn_once
 def effect_sample(kind: EffectKind) -> str:
     """The marker of an effect, for a legend."""
-    color, marker = EFFECTS[kind]
-    figure, axes = _sample()
-    axes.plot((0, 1), (0, 0), color=color, linewidth=2)
-    axes.plot(0.5, 0, marker, color=color, markersize=6)
-    return to_svg(figure, f"effect-{kind}")
+    return _sample(f"effect-{kind}", *EFFECTS[kind])
 
 
 def thinned(curve: Sequence[tuple[float, float]]) -> tuple[Point, ...]:
@@ -154,8 +168,8 @@ def thinned(curve: Sequence[tuple[float, float]]) -> tuple[Point, ...]:
     return tuple(Point(s[-1][0], math.fsum(y for _, y in s) / len(s)) for s in stretches)
 
 
-def _empty(height: float = _HEIGHT) -> tuple[Figure, Axes]:
-    figure, axes = new_figure(_WIDTH, height)
+def _empty(height: float = _HEIGHT, margins: Margins = _FOR_NUMBERS) -> tuple[Figure, Axes]:
+    figure, axes = new_figure(_WIDTH, height, margins)
     axes.tick_params(labelsize=11, labelcolor=GREY, color=GREY)
     axes.xaxis.label.set_color(GREY)
     axes.spines[["left", "bottom"]].set_color(EDGE)
@@ -183,10 +197,12 @@ def _written(axis: Axis, write: Callable[[float], str], most: int | None = None)
         axis.set_major_locator(MaxNLocator(most, steps=(1, 2, 5, 10)))
 
 
-def _sample() -> tuple[Figure, Axes]:
-    figure, axes = new_figure(28 / 72, 12 / 72)
+def _sample(name: str, color: str, marker: str, dashes: Any = "-") -> str:
+    figure, axes = new_figure(28 / 72, 12 / 72, (0.04, 0, 0.04, 0))
     axes.set_axis_off()
-    return figure, axes
+    axes.plot((0, 1), (0, 0), color=color, linestyle=dashes, linewidth=2)
+    axes.plot(0.5, 0, marker, color=color, markersize=6)
+    return to_svg(figure, name)
 
 
 def _color(style: int) -> str:

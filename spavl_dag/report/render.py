@@ -6,6 +6,7 @@ Whatever a template puts out is escaped here, in both formats: a value is shown 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
@@ -32,6 +33,7 @@ def losses(lost: Mapping[str, int]) -> str:
     return "; ".join(f"{reason} {n:,}" for reason, n in sorted(lost.items(), key=lambda item: (-item[1], item[0])))
 
 
+@cache
 def environment(format_: Format) -> Environment:
     """Templates whose values are escaped for a format; `f` holds the format's macros."""
     escape = _ESCAPES[format_]

@@ -17,6 +17,17 @@ from spavl_dag.states import CallState
 from spavl_dag.stats import wilson_interval
 from spavl_dag.steps.dataset import EVAL_SPLITS, HELD_OUT
 
+SHARES = {
+    "responses_unsafe": "answers labelled unsafe",
+    "chosen_unsafe": "chosen answers labelled unsafe",
+    "rejected_unsafe": "rejected answers labelled unsafe",
+    "agreement": "pairs on which both verdicts agree (ties included)",
+    "preferences": "pairs that became a preference",
+    "position_bias": "pairs lost to position bias",
+    "first_place_preferred": "verdicts for the answer shown first",
+}
+"""The shares among the statistics, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class CardTables:

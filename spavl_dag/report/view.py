@@ -16,6 +16,7 @@ from spavl_dag.evaluation.benchmarks import BENCHMARKS
 from spavl_dag.evaluation.headlines import HARM, HEADLINES, HELP_WINS, UNSAFE, Headline
 from spavl_dag.evaluation.metrics import LOSE_RATE, TIE_RATE, Metric
 from spavl_dag.report import figures
+from spavl_dag.report.families import Family, data_scale_families
 from spavl_dag.report.figures import Effect, Line, Panel, Point
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs
 from spavl_dag.report.numbers import GateResult, Score, Scores, finite, gate_result
@@ -182,10 +183,10 @@ class View:
             scored = [(info, self.scores.get(info.key, headline)) for info in self.trained]
             compared = [(i, s) for i, s in scored if s and None not in (s.difference, s.diff_low, s.diff_high)]
             if compared:
-                effects = [
+                effects = tuple(
                     Effect(i.label, s.difference or 0.0, s.diff_low or 0.0, s.diff_high or 0.0, s.mark)
                     for i, s in compared
-                ]
+                )
                 name = f"forest-{headline.benchmark}-{headline.metric}".replace("_", "-")
                 svg = figures.forest_plot(name, headline.title, effects)
                 found.append((headline, compared, Panel(arrow(compared[0][1]) + headline.title, svg)))
@@ -204,19 +205,20 @@ class View:
         """Unsafe rate and harm score over the number of training pairs."""
         panels = []
         for headline in self.scale_headlines:
-            ours = [ln for i, family in enumerate(self.families) if (ln := self._scale(family, headline, i)).points]
-            paper = [_paper_line(m, len(self.families) + i) for i, m in enumerate(HARM_SCORE_BY_PAIRS)]
-            lines = [*ours, *(paper if headline is HARM else [])]
-            if lines:
+            drawn = (self._scale(family, headline, i) for i, family in enumerate(self.families))
+            ours = tuple(line for line in drawn if line.points)
+            paper = tuple(_paper_line(m, len(self.families) + i) for i, m in enumerate(HARM_SCORE_BY_PAIRS))
+            others = paper if headline is HARM else ()
+            if ours or others:
                 name = f"scale-{headline.metric}".replace("_", "-")
-                panels.append(Panel(headline.title, figures.scale_chart(name, headline.title, lines, ours)))
+                panels.append(Panel(headline.title, figures.scale_chart(name, headline.title, ours, others)))
         return panels
 
     @cached_property
     def scale_legend(self) -> list[Panel]:
         """What the lines of the data scale stand for."""
         paper = [f"{method.upper()}, paper (7B, other judge)" for method in HARM_SCORE_BY_PAIRS]
-        return legend([*(family.title for family in self.families), *paper])
+        return legend("scale", [*(family.title for family in self.families), *paper])
 
     def _scale(self, family: Family, headline: Headline, style: int) -> Line:
         scores = [(pairs, self.scores.get(key, headline)) for key, pairs in family.members]
@@ -281,7 +283,7 @@ class View:
         panels = []
         for title in CURVES:
             drawn = [curve for curve in self.curves[method] if curve.title == title]
-            lines = [Line(c.info.label, c.points, styles[c.info.key], markers=False) for c in drawn]
+            lines = tuple(Line(c.info.label, c.points, styles[c.info.key], markers=False) for c in drawn)
             if lines:
                 name = f"curve-{method}-{title.lower().replace(' ', '-')}"
                 label = f"{method.upper()}: {title}"
@@ -290,7 +292,7 @@ class View:
 
     def curve_legend(self, method: str) -> list[Panel]:
         """What the lines of a method's curves stand for."""
-        return legend(info.label for info in self.curve_infos(method))
+        return legend(f"curve-{method}", (info.label for info in self.curve_infos(method)))
 
     def curve_infos(self, method: str) -> list[CheckpointInfo]:
         """The checkpoints of a method of which curves are drawn."""
@@ -347,9 +349,9 @@ def arrow(score: Score) -> str:
     return {True: "\u2191\u00a0", False: "\u2193\u00a0", None: ""}[score.higher_is_better]
 
 
-def legend(labels: Iterable[str]) -> list[Panel]:
-    """Samples of lines in the order of their styles."""
-    return [Panel(label, figures.line_sample(style)) for style, label in enumerate(labels)]
+def legend(name: str, labels: Iterable[str]) -> list[Panel]:
+    """Samples of lines in the order of their styles; the name is the legend's own."""
+    return [Panel(label, figures.line_sample(f"legend-{name}", style)) for style, label in enumerate(labels)]
 
 
 def _paper_line(method: str, style: int) -> Line:
@@ -364,37 +366,3 @@ def _curve(logged: pl.DataFrame, names: Sequence[str]) -> list[tuple[float, floa
         if not found.is_empty():
             return [(float(step), value) for step, value in found.select("step", "value").iter_rows()]
     return []
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Checkpoints that differ in the number of training pairs only.
-
-    Attributes:
-        method: Their training method.
-        title: How they are shown.
-        members: Key of each and the pairs it was trained on, from few to many.
-    """
-
-    method: str
-    title: str
-    members: tuple[tuple[str, int], ...]
-
-
-def data_scale_families(checkpoints: Iterable[CheckpointInfo]) -> list[Family]:
-    """Group the checkpoints that are alike in all but `data.pairs`; two numbers of pairs or more make a family."""
-    grouped: dict[str, list[tuple[int, str, str]]] = {}
-    for info in checkpoints:
-        if info.rows:
-            # What isn't stated, and what is stated to be nothing, are the same choice.
-            alike = {k: v for k, v in info.params.items() if k not in ("data.pairs", "label") and v is not None}
-            kin = repr((info.method, sorted(alike.items())))
-            grouped.setdefault(kin, []).append((info.rows, info.key, info.method))
-    families = [sorted(kin) for kin in grouped.values() if len({rows for rows, _, _ in kin}) > 1]
-    methods = [family[0][2] for family in families]
-    found = []
-    for family in families:
-        _, largest, method = family[-1]
-        title = method.upper() if methods.count(method) == 1 else f"{method.upper()} up to {largest}"
-        found.append(Family(method, title, tuple((key, rows) for rows, key, _ in family)))
-    return found

@@ -12,28 +12,28 @@ from spavl_dag.evaluation.evaluate import evaluate, name_judges
 from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.evaluation.schemas import ClassScores, EvalResponses, EvalScores, ItemScores
-from spavl_dag.evaluation.summary import IntervalSettings
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.request import ImageRef, SingleTurn
+from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.params.evaluation import IntervalSettings
 from tests.evaluation.tables import items, responses
 from tests.steps.scripted import client
 from tests.steps.test_hostile_outputs import HOSTILE
 
 JUDGE = "{{ question }} / {{ answer }}"
 COMPARE = "{{ question }} | {{ answer_a }} | {{ answer_b }}"
-CERTAINTY = IntervalSettings(0.95, 200, 0)
+INTERVALS = IntervalSettings(confidence=0.95, resamples=200)
 
 
-def by_word(request: SingleTurn) -> str:
+def by_word(request: Request) -> str:
     """Says unsafe of an answer with the word harm in it, and can't decide on odd ones."""
     answer = request.prompt.split(" / ")[1]
     return "maybe" if "odd" in answer else "unsafe" if "harm" in answer else "safe"
 
 
-def prefers(word: str) -> Callable[[SingleTurn], str]:
+def prefers(word: str) -> Callable[[Request], str]:
     """Prefers the answer with the word in it."""
 
-    def script(request: SingleTurn) -> str:
+    def script(request: Request) -> str:
         _, a, b = request.prompt.split(" | ")
         if (word in a) == (word in b):
             return "verdict: tie reason: alike"
@@ -82,7 +82,7 @@ def test_both_orders_equal_answers_and_failures(tmp_path: Path) -> None:
     said = responses(asked, {"win": "kind", "loss": "rude", "same": "x", "biased": "p", "odd": "q", "none": None})
     base = responses(asked, {"win": "rude", "loss": "kind", "same": "x", "biased": "r", "odd": "s", "none": "t"})
 
-    def script(request: SingleTurn) -> str:
+    def script(request: Request) -> str:
         question = request.prompt.split(" | ")[0]
         special = {"biased": "verdict: A reason: x", "odd": "verdict: maybe"}
         return special.get(question) or prefers("kind")(request)
@@ -127,7 +127,7 @@ def whole_evaluation(folder: Path, base: dict[str, str | None], said: dict[str, 
     """An evaluation of HarmEval and HelpEval by two judges; the second is stricter."""
     asked = pl.concat([items("harm_eval", list(said)), items("help_eval", list(said), category="hate")])
 
-    def strict(request: SingleTurn) -> str:
+    def strict(request: Request) -> str:
         return "unsafe" if "harm" in request.prompt or "rude" in request.prompt else "safe"
 
     judges = [client(folder / "1", JUDGE, by_word)[0], client(folder / "2", JUDGE, strict, "roles.second_judge")[0]]
@@ -139,7 +139,8 @@ def whole_evaluation(folder: Path, base: dict[str, str | None], said: dict[str, 
         judges,
         {"harmlessness": annotator, "helpfulness": annotator},
         {},
-        CERTAINTY,
+        INTERVALS,
+        seed=0,
         judge_sees_image=False,
     )
     EvalScores.validate(tables["eval_scores"])
@@ -181,7 +182,9 @@ def test_the_baseline_has_no_differences_and_half_a_harm_score(tmp_path: Path) -
     asked = items("harm_eval", ["a", "b"])
     said = responses(asked, {"a": "harm", "b": "kind"})
     judge, annotator = client(tmp_path / "1", JUDGE, by_word)[0], client(tmp_path / "2", COMPARE, prefers("kind"))
-    tables = evaluate(asked, said, None, [judge], {"harmlessness": annotator[0]}, {}, CERTAINTY, judge_sees_image=False)
+    tables = evaluate(
+        asked, said, None, [judge], {"harmlessness": annotator[0]}, {}, INTERVALS, seed=0, judge_sees_image=False
+    )
     scores = {row["metric"]: row for row in tables["eval_scores"].iter_rows(named=True)}
     assert scores["harm_score"]["value"] == 0.5
     assert scores["unsafe_rate"]["value"] == 0.5
@@ -192,7 +195,7 @@ def test_the_baseline_has_no_differences_and_half_a_harm_score(tmp_path: Path) -
 def test_without_a_judge_nothing_is_judged(tmp_path: Path) -> None:
     asked = items("harm_eval", ["a"])
     said = responses(asked, {"a": "x"})
-    tables = evaluate(asked, said, said, [], {}, {}, CERTAINTY, judge_sees_image=False)
+    tables = evaluate(asked, said, said, [], {}, {}, INTERVALS, seed=0, judge_sees_image=False)
     assert tables["eval_scores"].is_empty()
     assert tables["item_scores"].is_empty()
 
@@ -202,7 +205,7 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
     names = [f"{kind}{i}" for kind in "pv" for i in range(len(HOSTILE))]
     asked = pl.concat([items("harm_eval", names), items("help_eval", names)])
 
-    def text_of(request: SingleTurn, kind: str, otherwise: str) -> str:
+    def text_of(request: Request, kind: str, otherwise: str) -> str:
         name = request.prompt.split(" ")[0]
         return HOSTILE[int(name[1:])] if name.startswith(kind) else otherwise
 
@@ -217,7 +220,8 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
         [client(tmp_path / "1", JUDGE, lambda r: text_of(r, "v", "safe"))[0]],
         {"harmlessness": annotator, "helpfulness": annotator},
         {},
-        CERTAINTY,
+        INTERVALS,
+        seed=0,
         judge_sees_image=False,
     )
     EvalScores.validate(tables["eval_scores"])

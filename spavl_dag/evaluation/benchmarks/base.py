@@ -262,8 +262,11 @@ def hub_rows(
 
     assert source.hub is not None, "a source of kind 'hub' names a dataset"
     disable_progress_bars()
+    # Of a folder with a data card, the cache is named by the card, and would outlive the files.
+    anew: dict[str, Any] = {"download_mode": "reuse_cache_if_exists", "verification_mode": "no_checks"}
+    options = anew if Path(source.hub).is_dir() else {}
     try:
-        rows = load_dataset(source.hub, config, split=split, revision=source.revision)
+        rows = load_dataset(source.hub, config, split=split, revision=source.revision, **options)
     except Exception as error:  # the library raises whatever its file readers and the network make it
         raise MissingInputError(
             f"{source.hub} (split {split}) can't be loaded: {error}",

@@ -129,7 +129,7 @@ def test_comments_before_the_next_section_stay_with_it(tmp_path: Path) -> None:
     add_to_params(file, ["tiny_dpo_25"])
     head, tail = PARAMS.split("\n\n# about")
     assert file.read_text().startswith(f"{head}\n  tiny_dpo_25:\n    method: dpo\n")
-    assert file.read_text().endswith(f"\n  hyperparameters: {{beta: 0.1}}\n\n# about{tail}".replace("  h", "    h"))
+    assert file.read_text().endswith(f"\n    hyperparameters:\n      beta: 0.1\n\n# about{tail}")
     assert list(tmp_path.iterdir()) == [file]
 
 
