@@ -102,6 +102,7 @@ def report(
         judge_is_base_model=choices.judge == BASE_MODEL,
     )
     for name, content in build_report(inputs).items():
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_bytes(content)
     return Result()
 

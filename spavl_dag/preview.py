@@ -9,20 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
+from spavl_dag.charts import BLUE, INK, new_figure, to_png
 from spavl_dag.inference.request import ImageRef
 from spavl_dag.media.decode import decode_image
 from spavl_dag.text import escape_markdown, redact
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-BLUE, GREY, INK = "#4c78a8", "#999999", "#222222"
-"""Colours of figures: what is shown, what it is compared with, and marks."""
 
 ROWS = 8
 
@@ -99,38 +92,6 @@ def contact_sheet(refs: Sequence[ImageRef], show: bool, side: int = 72, columns:
     return Picture(data.getvalue(), f"{len(refs)} images" + ("" if show else ", pixelated (runtime.show_text is off)"))
 
 
-def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty picture of a size in inches; `drawn` ends it."""
-    # Figure and canvas without pyplot: no global state, no window system, no leak.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def drawn(figure: Figure, axes: Axes, title: str, across: str, up: str | None = None) -> Picture:
-    """A figure, in the style of all of them, as a picture.
-
-    Args:
-        figure: From `new_figure`.
-        axes: Its axes, drawn on.
-        title: What is shown.
-        across: What the horizontal axis means, with its unit.
-        up: The same of the vertical one, where it needs a name.
-    """
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(across, fontsize=9)
-    if up is not None:
-        axes.set_ylabel(up, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", metadata={"Software": None})
-    return Picture(data.getvalue(), title)
-
-
 def bar_chart(
     values: Mapping[str, float],
     title: str,
@@ -153,7 +114,7 @@ def bar_chart(
             if name in intervals:
                 axes.plot(intervals[name], (place, place), color=INK, linewidth=1.2)
     axes.invert_yaxis()
-    return drawn(figure, axes, title, axis)
+    return Picture(to_png(figure, title, axis), title)
 
 
 def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> Picture:
@@ -166,7 +127,7 @@ def line_chart(points: Sequence[tuple[float, float]], title: str, axis: str) -> 
     """
     figure, axes = new_figure(4.8, 2.4)
     axes.plot([x for x, _ in points], [y for _, y in points], color=BLUE, linewidth=1.6)
-    return drawn(figure, axes, title, axis)
+    return Picture(to_png(figure, title, axis), title)
 
 
 def _cell(value: object, show_text: bool) -> str:

@@ -26,8 +26,11 @@ stages:
 _VIEWS = """
 # What `dvc metrics show` and `dvc plots show` print, from the report: the headline numbers that MLflow has.
 metrics:
-  - eval/report/metrics.json
+  - eval/report/metrics
 plots:
+  - eval/report/curves:
+      template: curves
+      x: step
   - eval/report/leaderboard.csv:
       template: bar_horizontal
       x: unsafe_rate
