@@ -17,8 +17,8 @@ def artifacts_page(graph: Graph) -> str:
     lines = [
         "# Artifacts",
         "",
-        "Written by `spavl graph write` from the signatures in `assets/`. *Italic* columns hold texts that are hidden where",
-        "they are shown, unless `runtime.show_text` is on.",
+        "Written by `spavl graph write` from the signatures in `assets/`. *Italic* columns hold texts that are hidden",
+        "where they are shown, unless `runtime.show_text` is on.",
     ]
     for asset in graph.assets.values():
         lines += ["", *_section(graph, asset)]
@@ -42,4 +42,5 @@ def _section(graph: Graph, asset: Asset) -> Iterator[str]:
     for spec in asset.tables:
         hidden = hidden_columns(spec.schema)
         columns = [f"*{name}*" if name in hidden else name for name in polars_schema(spec.schema)]
-        yield f"- Table `{spec.name}.parquet`: {(inspect.getdoc(spec.schema) or '').splitlines()[0]} {', '.join(columns)}."
+        about = (inspect.getdoc(spec.schema) or "").splitlines()[0]
+        yield f"- Table `{spec.name}.parquet`: {about} {', '.join(columns)}."

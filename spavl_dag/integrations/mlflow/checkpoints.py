@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from spavl_dag.integrations.mlflow.client import experiment_id, open_client
+from spavl_dag.integrations.mlflow.client import experiment_id, trouble, use_client
 from spavl_dag.integrations.mlflow.runs import PARAM_LIMIT
 from spavl_dag.integrations.mlflow.views import (
     CHECKPOINT,
@@ -219,9 +219,9 @@ def find_view(uri: str, ui: str, view: View = "leaderboard") -> str | None:
         view: Which one.
     """
     try:
-        experiment = open_client(uri).get_experiment_by_name(EXPERIMENT)
+        experiment = use_client(uri, lambda client: client.get_experiment_by_name(EXPERIMENT))
     except Exception as error:  # an address to look at isn't worth a failure, whatever MLflow raises
-        _LOG.warning("MLflow can't be reached (%s)", type(error).__name__)
+        _LOG.warning("%s", trouble(uri, error))
         return None
     return view_url(ui, experiment.experiment_id, view) if experiment else None
 
@@ -244,7 +244,6 @@ class LiveCurves:
         """Nothing is opened before the first rows."""
         self._project, self._uri = project, uri
         self._key, self._label, self._training = key, label, training
-        self._client: MlflowClient | None = None
         self._run_id = ""
         self._known: Mapping[str, set[int]] = {}
         self._given_up = False
@@ -255,15 +254,17 @@ class LiveCurves:
             return
         now = int(time.time() * 1000)
         try:
-            if self._client is None:
-                self._client = self._open(now)
-            _log_metrics(self._client, self._run_id, _curve_points(rows, self._known, now, now))
+            use_client(self._uri, lambda client: self._log(client, rows, now))
         except Exception as error:  # whatever MLflow or its store raises: training must not depend on it
             self._given_up = True
-            _LOG.warning("MLflow can't be reached (%s); curves are logged when training is done", type(error).__name__)
+            _LOG.warning("%s; curves are logged when training is done", trouble(self._uri, error))
 
-    def _open(self, now: int) -> MlflowClient:
-        client = open_client(self._uri)
+    def _log(self, client: MlflowClient, rows: Sequence[CurveRow], now: int) -> None:
+        if not self._run_id:
+            self._open(client, now)
+        _log_metrics(client, self._run_id, _curve_points(rows, self._known, now, now))
+
+    def _open(self, client: MlflowClient, now: int) -> None:
         experiment = experiment_id(client, self._project, EXPERIMENT)
         run = _find(client, experiment, self._key, None, self._training)
         if run is None:
@@ -271,7 +272,6 @@ class LiveCurves:
             run = client.create_run(experiment, now, tags=tags, run_name=self._label)
         self._run_id = str(run.info.run_id)
         self._known = _known_steps(client, run, run.data.metrics)
-        return client
 
 
 def _runs(client: MlflowClient, experiment: str, key: str) -> list[Run]:
