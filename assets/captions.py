@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from spavl_dag.pipeline.preview import counts_table, table_preview
-from spavl_dag.pipeline.recipe import artifact
-from spavl_dag.pipeline.run import Run
-from spavl_dag.pipeline.store import Made
+from spavl_dag.pipeline.declaration import asset
+from spavl_dag.pipeline.inputs import Pictures, Role, Table
+from spavl_dag.pipeline.result import Result, Summary
+from spavl_dag.pipeline.rules import row_per
+from spavl_dag.preview import counts_of
+from spavl_dag.schemas import Captions, Images
 from spavl_dag.steps.captions import caption_images
 
 
-@artifact(deps=("base_model", "images"), group="texts", kinds={"transformers"}, asks_models=True)
-def captions(run: Run) -> Made:
+def _summary(made: Result[Captions]) -> Summary:
+    (table,) = made.tables
+    return Summary({"description_sources": counts_of(table, "description_source", "written by", "descriptions")})
+
+
+@asset(group_name="texts", kinds={"transformers"}, checks=[row_per("images", "image_id")], summary=_summary)
+def captions(images: Table[Images], pictures: Pictures[Images], captioner: Role, describer: Role) -> Result[Captions]:
     """A short caption and a detailed description per image; the source's caption stands in for a refusal."""
-    table = caption_images(run.table("images"), run.image_refs(), run.client("captioner"), run.client("describer"))
-    sources = dict(table.group_by("description_source").len().sort("description_source").iter_rows())
-    return Made(
-        tables={"captions": table},
-        metadata={
-            "description_sources": counts_table(sources, "written by", "descriptions"),
-            "preview": table_preview(
-                table, run.params.runtime.show_text, ["image_id", "caption", "caption_state", "description"]
-            ),
-        },
-    )
+    return Result(caption_images(images, pictures, captioner, describer))

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Annotated
+
 from spavl_dag.evaluation.responses import answer_items
-from spavl_dag.pipeline.preview import counts_table, table_preview
-from spavl_dag.pipeline.recipe import artifact
-from spavl_dag.pipeline.run import Run
-from spavl_dag.pipeline.store import Made
+from spavl_dag.evaluation.schemas import BenchmarkItems, EvalResponses
+from spavl_dag.inference.client import ModelClient
+from spavl_dag.pipeline.declaration import Check, asset
+from spavl_dag.pipeline.inputs import CheckpointClients, Pictures, Table
+from spavl_dag.pipeline.result import Result, Summary
+from spavl_dag.pipeline.rules import mostly, row_per
+from spavl_dag.preview import counts_of
 
 
-@artifact(
-    deps=("base_model", "benchmarks", "checkpoints"), group="evaluation", kinds={"transformers"}, asks_models=True
+def _summary(made: Result[EvalResponses]) -> Summary:
+    columns = ["benchmark", "item_id", "state", "finish_reason", "response"]
+    return Summary({"states": counts_of(made.tables[0], "state", "state", "answers")}, columns=columns)
+
+
+@asset(
+    group_name="evaluation",
+    kinds={"transformers"},
+    partitions="experiments",
+    folder="eval",
+    checks=[
+        row_per("items", "benchmark", "item_id"),
+        Check(
+            "answered_enough", "At most 5 % of the items have no answer.", mostly("eval_responses", "response"), "warn"
+        ),
+    ],
+    summary=_summary,
 )
-def eval_responses(run: Run) -> Made:
+def eval_responses(
+    items: Table[BenchmarkItems],
+    pictures: Pictures[BenchmarkItems],
+    checkpoint: Annotated[Mapping[str, ModelClient], CheckpointClients()],
+) -> Result[EvalResponses]:
     """One checkpoint's greedy answer to every benchmark item, or the reason why there is none."""
-    items = run.table("benchmarks")
-    settings = run.params.evaluation.benchmarks
-    table = answer_items(
-        items,
-        run.image_refs("benchmarks"),
-        {name: run.checkpoint_client(entry.prompt, entry.max_new_tokens) for name, entry in settings.items()},
-    )
-    states = dict(table.group_by("state").len().sort("state").iter_rows())
-    return Made(
-        tables={"eval_responses": table},
-        metadata={
-            "states": counts_table(states, "state", "answers"),
-            "preview": table_preview(
-                table, run.params.runtime.show_text, ["benchmark", "item_id", "state", "finish_reason", "response"]
-            ),
-        },
-    )
+    return Result(answer_items(items, pictures, checkpoint))

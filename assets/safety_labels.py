@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from spavl_dag.pipeline.preview import counts_table, table_preview
-from spavl_dag.pipeline.recipe import artifact
-from spavl_dag.pipeline.run import Run
-from spavl_dag.pipeline.store import Made
+from typing import Annotated
+
+from spavl_dag.pipeline.declaration import Check, asset
+from spavl_dag.pipeline.inputs import Params, Pictures, Role, Table
+from spavl_dag.pipeline.result import Result, Summary
+from spavl_dag.pipeline.rules import mostly, row_per
+from spavl_dag.preview import counts_of
+from spavl_dag.schemas import Images, Questions, Responses, SafetyLabels
 from spavl_dag.steps.safety_labels import label_responses
 
 
-@artifact(
-    deps=("base_model", "images", "questions", "responses"),
-    group="answers",
-    kinds={"transformers"},
-    asks_models=True,
-)
-def safety_labels(run: Run) -> Made:
-    """The judge's safe/unsafe label of every answer of one model; a failed verdict is a state and never a label."""
-    refs = run.image_refs() if run.params.safety_labels.sees_image else None
-    table = label_responses(run.table("questions"), run.part("responses"), run.client("judge"), refs)
-    labels = dict(table.group_by("label").len().sort("label").iter_rows())
-    labelled = labels.get("safe", 0) + labels.get("unsafe", 0)
-    states = dict(table.group_by("state").len().sort("state").iter_rows())
-    return Made(
-        tables={"safety_labels": table},
-        metadata={
-            "labels": counts_table({"none" if k is None else k: v for k, v in labels.items()}, "label"),
-            "states": counts_table(states, "state", "verdicts"),
-            "preview": table_preview(table, run.params.runtime.show_text, ["question_id", "label", "state", "raw"]),
+def _summary(made: Result[SafetyLabels]) -> Summary:
+    (table,) = made.tables
+    labelled = table["label"].drop_nulls()
+    return Summary(
+        {
+            "labels": counts_of(table, "label", "label", "answers"),
+            "states": counts_of(table, "state", "state", "verdicts"),
         },
-        metrics={"unsafe_rate": labels.get("unsafe", 0) / labelled} if labelled else {},
+        {"unsafe_rate": labelled.to_list().count("unsafe") / len(labelled)} if len(labelled) else {},
     )
+
+
+@asset(
+    group_name="answers",
+    kinds={"transformers"},
+    partitions="models",
+    checks=[
+        row_per("questions", "question_id"),
+        Check("labelled_enough", "At most 5 % of the verdicts failed.", mostly("safety_labels", "label"), "warn"),
+    ],
+    summary=_summary,
+)
+def safety_labels(
+    questions: Table[Questions],
+    responses: Table[Responses],
+    pictures: Pictures[Images],
+    judge: Role,
+    sees_image: Annotated[bool, Params("safety_labels.sees_image")],
+) -> Result[SafetyLabels]:
+    """The judge's safe/unsafe label of every answer of one model; a failed verdict is a state and never a label."""
+    return Result(label_responses(questions, responses, judge, pictures if sees_image else None))

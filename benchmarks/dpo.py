@@ -8,6 +8,7 @@ without imports, loading and saving. Takes two minutes.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import polars as pl
 from PIL import Image
 
+from spavl_dag.params.training import TrainingRuntime, read_experiment
 from spavl_dag.training.examples import COLUMNS
 from spavl_dag.training.job import Job
 from spavl_dag.training.runner import train
@@ -31,7 +33,7 @@ TARGET = 0.97
 ROWS = 320
 BATCH = 16
 TEMPLATE = "answer : {{ question }}"
-OPTIMISER: dict[str, Any] = {
+OPTIMIZER: dict[str, Any] = {
     "learning_rate": 5e-4,
     "schedule": "cosine",
     "warmup_steps": 4,
@@ -63,13 +65,13 @@ def make_rows(folder: Path) -> Path:
     def words(least: int, most: int) -> str:
         return " ".join(f"word{draw.randrange(700)}" for _ in range(draw.randint(least, most)))
 
+    pictures = []
     for index in range(60):
         colour = tuple(draw.randrange(256) for _ in range(3))
-        Image.new("RGB", (96, 96), colour).save(folder / f"{index}.png")
-    rows = [
-        (f"r{index:04}", words(4, 10), words(8, 24), words(8, 24), str(folder / f"{index % 60}.png"))
-        for index in range(ROWS)
-    ]
+        file = folder / f"{index}.png"
+        Image.new("RGB", (96, 96), colour).save(file)
+        pictures.append((str(file), hashlib.sha256(file.read_bytes()).hexdigest()))
+    rows = [(f"r{index:04}", words(4, 10), words(8, 24), words(8, 24), *pictures[index % 60]) for index in range(ROWS)]
     file = folder / "rows.parquet"
     pl.DataFrame(rows, schema=list(COLUMNS), orient="row").write_parquet(file)
     return file
@@ -97,14 +99,15 @@ def through_the_project(model: Path, rows: Path, work: Path) -> float:
     """Samples per second of `runner.train`."""
     watch = Stopwatch()
     job = Job(
-        method="dpo",
-        params={
-            "method": "dpo",
-            "model": "base_model",
-            "tuning": {"tuning": "full", "train_projector": True},
-            "optimizer": OPTIMISER,
-            "settings": {"beta": 0.1},
-        },
+        training=read_experiment(
+            {
+                "method": "dpo",
+                "model": "base_model",
+                "tuning": {"mode": "full", "train_projector": True},
+                "optimizer": OPTIMIZER,
+                "hyperparameters": {"beta": 0.1},
+            }
+        ),
         model=str(model),
         revision=None,
         base_name="base_model",
@@ -115,7 +118,7 @@ def through_the_project(model: Path, rows: Path, work: Path) -> float:
         reward_model=None,
         work=work,
         seed=SEED,
-        runtime={"per_device_batch": BATCH, "checkpoint_every": 1000},
+        runtime=TrainingRuntime(per_device_batch=BATCH, checkpoint_every=1000),
         device="cpu",
     )
 
@@ -161,7 +164,7 @@ def by_a_bare_script(model: Path, rows: Path, work: Path) -> float:
         output_dir=str(work),
         per_device_train_batch_size=BATCH,
         num_train_epochs=1,
-        learning_rate=OPTIMISER["learning_rate"],
+        learning_rate=OPTIMIZER["learning_rate"],
         lr_scheduler_type="cosine",
         warmup_steps=4,
         beta=0.1,

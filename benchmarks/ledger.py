@@ -23,9 +23,9 @@ from typing import NamedTuple, Self
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from spavl_dag.inference.engines.base import Decoding
-from spavl_dag.inference.keys import CallIdentity, call_key, row_seed
+from spavl_dag.inference.keys import CallKeys, row_seed
 from spavl_dag.inference.ledger import CallRow, Ledger
+from spavl_dag.inference.request import Decoding, ImageRef, ModelSpec, single_turn
 from spavl_dag.states import CallState
 
 ROWS = 1_200_000  # 31,894 images, 3 questions each, 12 answering models, and some
@@ -156,10 +156,12 @@ def keys_per_second(count: int = 200_000) -> Measurement:
     prompts = sentences(2_000, 300, 1_000, rng)
     decoding = Decoding(512, 0.7, 0.9)
     system = "You are a helpful assistant. " * 5
+    image = ImageRef("ab" * 32, bytes)
 
     def run() -> None:
+        keys = CallKeys(ModelSpec("models.m", "transformers", "m", "r", system, "{{ question }}", decoding), 42)
         for number in range(count):
-            call_key(CallIdentity("m", "r", system, prompts[number % 2_000], "ab" * 32, decoding, number, 42))
+            keys.key(single_turn(prompts[number % 2_000], image, system), number)
 
     return Measurement.rate("identities → keys", count, timed(run), "keys/s", 150_000)
 

@@ -14,10 +14,9 @@ import pandera.polars as pa
 import polars as pl
 from pandera.polars import PolarsData
 
-from spavl_dag.names import QUESTION_TYPES
+from spavl_dag.names import QUESTION_TYPES, SLUG
 from spavl_dag.states import CallState
 
-SLUG = r"^[a-z0-9][a-z0-9_-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 HEX16 = r"^[0-9a-f]{16}$"
 HEX32 = r"^[0-9a-f]{32}$"
@@ -36,6 +35,10 @@ UNDECIDED = [
     "permanent_error",
 ]
 """Why a pair became no preference."""
+
+
+HARMLESS = {"harmless": True}
+"""Metadata of a column of free text that may be shown: ids, names, reasons of ours. All other text is hidden."""
 
 
 class Table(pa.DataFrameModel):
@@ -72,24 +75,52 @@ class Images(Table):
     phash: str = pa.Field(str_matches=HEX16)
     near_duplicate_group: pl.Int32 = pa.Field(ge=0)
     file: str = pa.Field(str_matches=r"^files/[^/]+$")
-    format: str
+    format: str = pa.Field(metadata=HARMLESS)
     width: pl.Int32 = pa.Field(ge=1)
     height: pl.Int32 = pa.Field(ge=1)
     size_bytes: pl.Int64 = pa.Field(ge=1)
     class_id: str = pa.Field(str_matches=SLUG)
-    class_ids: pl.List(pl.String)  # type: ignore[valid-type]
+    class_ids: pl.List(pl.String) = pa.Field(metadata=HARMLESS)  # type: ignore[valid-type]
     source: str
     source_caption: str = pa.Field(nullable=True)
-    license: str
-    notes: str
+    license: str = pa.Field(metadata=HARMLESS)
+    notes: str = pa.Field(metadata=HARMLESS)
 
 
 class ImageQuarantine(Table):
     """Files that did not become images, each with its reason."""
 
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "quarantine"
+
     file: str
     reason: str = pa.Field(str_matches=r"^[a-z_]+$")
     detail: str
+
+
+class PassedOverFiles(Table):
+    """Files of the user's folder that don't look like images by their names: hidden, or without an image's suffix."""
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "passed_over"
+
+    file: str = pa.Field(unique=True)
+
+
+class MissingClasses(Table):
+    """Harm classes without an image, with what to search for."""
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "missing"
+
+    class_id: str = pa.Field(unique=True, str_matches=SLUG)
+    keywords: pl.List(pl.String)  # type: ignore[valid-type]
 
 
 class Captions(Table):
@@ -109,23 +140,28 @@ class Captions(Table):
 class Questions(Table):
     """Up to three texts per image."""
 
-    question_id: str = pa.Field(unique=True)
+    question_id: str = pa.Field(unique=True, metadata=HARMLESS)
     image_id: str = pa.Field(str_matches=HEX16)
     class_id: str = pa.Field(str_matches=SLUG)
     question_type: str = pa.Field(isin=QUESTION_TYPES)
     question: str = pa.Field(str_length={"min_value": 1})
     raw: str
-    changes: str
+    changes: str = pa.Field(metadata=HARMLESS)
     call_key: str = pa.Field(str_matches=HEX32)
 
 
 class MissingQuestions(Table):
     """Texts that could not be had, each with its reason."""
 
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "missing"
+
     image_id: str = pa.Field(str_matches=HEX16)
     class_id: str = pa.Field(str_matches=SLUG)
     question_type: str = pa.Field(isin=QUESTION_TYPES)
-    reason: str = pa.Field(str_length={"min_value": 1})
+    reason: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
     raw: str
     call_key: str = pa.Field(nullable=True, str_matches=HEX32)
 
@@ -133,7 +169,7 @@ class MissingQuestions(Table):
 class RowPerQuestion(Table):
     """What the large tables share: one row per question."""
 
-    question_id: str
+    question_id: str = pa.Field(metadata=HARMLESS)
 
     @pa.check("question_id", name="unique")
     @classmethod
@@ -150,7 +186,7 @@ class Responses(RowPerQuestion):
     model: str = pa.Field(str_matches=SLUG)
     response: str = pa.Field(nullable=True)
     state: str = pa.Field(isin=STATES)
-    reason: str = pa.Field(nullable=True)
+    reason: str = pa.Field(nullable=True, metadata=HARMLESS)
     finish_reason: str = pa.Field(isin=["stop", "length", "error"])
     prompt_tokens: pl.Int32 = pa.Field(ge=0)
     completion_tokens: pl.Int32 = pa.Field(ge=0)
@@ -195,8 +231,8 @@ class SafetyGroups(Table):
 class Pairs(Table):
     """Two answers to a question, from models of different safety groups."""
 
-    pair_id: str = pa.Field(unique=True)
-    question_id: str
+    pair_id: str = pa.Field(unique=True, metadata=HARMLESS)
+    question_id: str = pa.Field(metadata=HARMLESS)
     model_a: str = pa.Field(str_matches=SLUG)
     model_b: str = pa.Field(str_matches=SLUG)
     group_a: pl.Int32 = pa.Field(ge=1)
@@ -214,14 +250,19 @@ class Pairs(Table):
 class MissingPairs(Table):
     """Questions without a pair, each with its reason."""
 
-    question_id: str = pa.Field(unique=True)
-    reason: str = pa.Field(str_length={"min_value": 1})
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "missing"
+
+    question_id: str = pa.Field(unique=True, metadata=HARMLESS)
+    reason: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
 
 
 class Verdicts(Table):
     """Every verdict of the annotator: each pair, each criterion, both orders."""
 
-    pair_id: str
+    pair_id: str = pa.Field(metadata=HARMLESS)
     criterion: str = pa.Field(isin=["joint", "harmlessness", "helpfulness"])
     presented: str = pa.Field(isin=["ab", "ba"])
     state: str = pa.Field(isin=STATES)
@@ -234,14 +275,15 @@ class Verdicts(Table):
     class Config(Table.Config):
         """Pandera's settings."""
 
+        name = "verdicts"
         unique = ["pair_id", "criterion", "presented"]  # noqa: RUF012
 
 
 class Preferences(Table):
     """Pairs on which both verdicts agreed."""
 
-    pair_id: str = pa.Field(unique=True)
-    question_id: str
+    pair_id: str = pa.Field(unique=True, metadata=HARMLESS)
+    question_id: str = pa.Field(metadata=HARMLESS)
     chosen_model: str = pa.Field(str_matches=SLUG)
     rejected_model: str = pa.Field(str_matches=SLUG)
     chosen: str
@@ -262,27 +304,32 @@ class Preferences(Table):
 class UndecidedPairs(Table):
     """Pairs that became no preference, each with its reason."""
 
-    pair_id: str = pa.Field(unique=True)
-    question_id: str
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "undecided"
+
+    pair_id: str = pa.Field(unique=True, metadata=HARMLESS)
+    question_id: str = pa.Field(metadata=HARMLESS)
     reason: str = pa.Field(isin=UNDECIDED)
-    detail: str
+    detail: str = pa.Field(metadata=HARMLESS)
 
 
 class DatasetRows(Table):
     """The preference dataset, and its two evaluation sets (without answers)."""
 
-    row_id: str = pa.Field(unique=True)
+    row_id: str = pa.Field(unique=True, metadata=HARMLESS)
     split: str = pa.Field(isin=SPLITS)
     image_id: str = pa.Field(str_matches=HEX16)
-    image_name: str
+    image_name: str = pa.Field(metadata=HARMLESS)
     near_duplicate_group: pl.Int32 = pa.Field(ge=0)
-    question_id: str
+    question_id: str = pa.Field(metadata=HARMLESS)
     question_type: str = pa.Field(isin=QUESTION_TYPES)
     question: str = pa.Field(str_length={"min_value": 1})
     chosen: str = pa.Field(nullable=True)
     rejected: str = pa.Field(nullable=True)
-    chosen_model: str = pa.Field(nullable=True)
-    rejected_model: str = pa.Field(nullable=True)
+    chosen_model: str = pa.Field(nullable=True, metadata=HARMLESS)
+    rejected_model: str = pa.Field(nullable=True, metadata=HARMLESS)
     chosen_label: str = pa.Field(nullable=True, isin=LABELS)
     rejected_label: str = pa.Field(nullable=True, isin=LABELS)
     chosen_group: pl.Int32 = pa.Field(nullable=True, ge=1)
@@ -291,9 +338,9 @@ class DatasetRows(Table):
     reason1: str = pa.Field(nullable=True)
     reason2: str = pa.Field(nullable=True)
     class_id: str = pa.Field(str_matches=SLUG)
-    class1: str
-    class2: str
-    class3: str
+    class1: str = pa.Field(metadata=HARMLESS)
+    class2: str = pa.Field(metadata=HARMLESS)
+    class3: str = pa.Field(metadata=HARMLESS)
 
     @pa.dataframe_check
     @classmethod
@@ -302,6 +349,21 @@ class DatasetRows(Table):
         both = pl.col("chosen").is_not_null() & pl.col("rejected").is_not_null()
         none = pl.col("chosen").is_null() & pl.col("rejected").is_null()
         return data.lazyframe.select(pl.when(pl.col("split").is_in(["train", "validation"])).then(both).otherwise(none))
+
+
+@cache
+def hidden_columns(schema: type[Table]) -> frozenset[str]:
+    """Columns of text that must not be shown unasked: free text that isn't marked as harmless.
+
+    A column that may hold a few stated values or one pattern (ids, states, hashes) is no free text.
+    """
+    hidden = set()
+    for name, column in schema.to_schema().columns.items():
+        is_text = column.dtype is not None and str(column.dtype) in ("String", "List(String)")
+        bounded = any(check.name in ("isin", "str_matches") for check in column.checks)
+        if is_text and not bounded and not (column.metadata or {}).get("harmless"):
+            hidden.add(name)
+    return frozenset(hidden)
 
 
 @cache

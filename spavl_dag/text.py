@@ -2,7 +2,7 @@
 
 Belongs here: pure functions from text to text. Not here: what a model's verdict means (`verdicts`).
 
-`normalize_question` undoes what question writers wrap around a question: white space, quotes, "Q:", list
+`normalize_question` undoes what question writers wrap around a question: thoughts, white space, quotes, "Q:", list
 markers, Markdown, a sentence that announces the question, and an answer that follows it. It never shortens a
 text to make it fit; `text_problem` gives the reason why a text can't be used.
 """
@@ -14,9 +14,12 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
+from spavl_dag.thoughts import without_thoughts
+
 CHANGES = (
     "invisible characters",
     "unicode form",
+    "thought",
     "outer white space",
     "code fence",
     "emphasis",
@@ -39,6 +42,19 @@ _INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
     "\ufdd0-\ufdef\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
+)
+# A terminal's escape sequences, whole: without their beginning alone, their rest would be shown. First those that
+# carry a text (titles, links), then those with parameters (colours, the cursor), then the short ones.
+_SEQUENCE = re.compile(
+    "(?:\x1b[\\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\\\|\x9c)?"
+    "|(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    "|\x1b[ -/]*[0-~]?"
+)
+# Words that mean nothing to Markdown wherever they stand: letters, or a number, with the punctuation of a sentence.
+_NUMBER = r"[\u2212+]?\d+(?:[.,]\d+)*"
+_PLAIN_WORD = re.compile(
+    rf"\(?[A-Za-z]+(?:-[A-Za-z]+)*\)?[,;:]?|[A-Za-z]{{2,}}\)?[.]|\(?{_NUMBER}[,;:]?"
+    rf"|\(?(?:{_NUMBER}\u2013)?[\u2212+]?\d+\.\d+\)?[,;:]?|[%\u2013][,;:.]?"
 )
 _JOINERS = re.compile("[\u200c\u200d]+")
 _LINE_BREAK = re.compile("\r\n?|[\v\f\x85\u2028\u2029]")
@@ -138,7 +154,7 @@ def text_problem(text: str, max_chars: int) -> str | None:
 
 def redact(text: str, show: bool) -> str:
     """A text for logs, previews and reports: itself when text may be shown, else only its length."""
-    return text if show else f"█████ ({len(text)} characters)"
+    return text if show else f"hidden, {len(text)} characters"
 
 
 def escape_html(text: str) -> str:
@@ -152,16 +168,27 @@ def escape_html(text: str) -> str:
 def escape_markdown(text: str) -> str:
     """Text that Markdown shows literally and on one line, in a paragraph, heading, list or table cell.
 
-    Every ASCII punctuation character is escaped. That doesn't stop renderers which make links of bare
-    addresses (they look for them after unescaping), so an invisible word joiner is put into what makes an
-    address of a text.
+    Plain words and numbers stay as they are, so that the source can be read too; in all others every ASCII punctuation
+    character is escaped. That doesn't stop renderers which make links of bare addresses (they look for them after
+    unescaping), so an invisible word joiner is put into what makes an address of a text.
     """
-    line = " ".join(_INVISIBLE.sub("", text).split())
-    line = re.sub(r"[!\"#$%'()*+,\-./:;=?@\[\\\]^_`{|}~]", r"\\\g<0>", html.escape(line, quote=False))
+    words = _INVISIBLE.sub("", text).split()
+    return " ".join(word if _PLAIN_WORD.fullmatch(word) else _escape_word(word) for word in words)
+
+
+def _escape_word(word: str) -> str:
+    escaped = re.sub(r"[!\"#$%'()*+,\-./:;=?@\[\\\]^_`{|}~]", r"\\\g<0>", html.escape(word, quote=False))
     # html.escape made entities; their & and ; must not be escaped again.
-    line = re.sub(r"&(amp|lt|gt)\\;", r"&\1;", line)
-    line = re.sub(r"(?i)(?<=www)(?=\\\.)|(?<=\\:)(?=\\/)|(?<=\\@)|(?<=mailto\\:)|(?<=xmpp\\:)", "\u2060", line)
-    return line
+    escaped = re.sub(r"&(amp|lt|gt)\\;", r"&\1;", escaped)
+    return re.sub(r"(?i)(?<=www)(?=\\\.)|(?<=\\:)(?=\\/)|(?<=\\@)|(?<=mailto\\:)|(?<=xmpp\\:)", "\u2060", escaped)
+
+
+def escape_terminal(text: str) -> str:
+    """Text that a terminal shows and does not obey: without escape sequences, controls and reordering marks.
+
+    Line breaks and tabs stay, and what can't be encoded (half a surrogate pair) is dropped.
+    """
+    return _INVISIBLE.sub("", _SEQUENCE.sub("", _LINE_BREAK.sub("\n", text)))
 
 
 def _make_visible(raw: str, changes: set[str]) -> str:
@@ -191,6 +218,9 @@ def _unwrap(text: str, changes: set[str]) -> str:
     done: set[str] = set()
     inner = text
     for _ in range(_MAX_LAYERS):
+        if (said := without_thoughts(inner) or "") != inner.strip():
+            done.add("thought")
+            inner = said
         stripped = inner.strip()
         if stripped != inner:
             done.add("outer white space")
@@ -201,7 +231,7 @@ def _unwrap(text: str, changes: set[str]) -> str:
         done.add(change)
     if text != text.strip():
         changes.add("outer white space")
-    return text.strip()
+    return without_thoughts(text) or ""
 
 
 def _unwrap_once(text: str, answered: bool) -> tuple[str | None, str]:

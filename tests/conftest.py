@@ -15,6 +15,8 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from spavl_dag.yamls import dump_yaml, load_yaml
+
 if os.environ.get("PYTEST_XDIST_WORKER"):
     # Two workers share two cores; threads that wait for each other would spin. Torch reads it when it is imported.
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -49,12 +51,12 @@ class Project:
 
     @property
     def params(self) -> dict[str, Any]:
-        return yaml.safe_load((self.root / "params.yaml").read_text())
+        return load_yaml((self.root / "params.yaml").read_text())
 
     def change_params(self, change: Callable[[dict[str, Any]], None]) -> None:
         content = self.params
         change(content)
-        (self.root / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        (self.root / "params.yaml").write_text(dump_yaml(content))
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a command in the project; its output is in the error when it fails."""
@@ -88,7 +90,7 @@ class Project:
 
     def recorded(self) -> dict[str, Any]:
         """The stages that dvc.lock holds."""
-        stages: dict[str, Any] = yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+        stages: dict[str, Any] = load_yaml((self.root / "dvc.lock").read_text())["stages"]
         return stages
 
     def md5s(self) -> dict[str, str]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spavl_dag.params.project import ModelEntry, Params
+from spavl_dag.params.models import ModelEntry
+from spavl_dag.params.sections import Params
 from spavl_dag.taxonomy import load_taxonomy
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,7 @@ RUN_BY = {
     "dvc plots show": "tests/integrations/test_alignment.py",
     "dvc status": "tests/integrations/test_two_doors.py",
     "dvc repro": "tests/integrations/test_two_doors.py",
+    "dvc exp run": "tests/params/test_overrides.py",
     "dvc commit": "tests/integrations/test_two_doors.py",
     "dvc push": "DVC's own",
     "dagster instance concurrency set models 2": "tests/test_cli.py",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from spavl_dag.pipeline.tables import SCHEMAS, tables_of
-from spavl_dag.pipeline.validation import check_names, validate
-from spavl_dag.rules import RULES, Scope
-from spavl_dag.schemas import Responses, frame, polars_schema
+from assets import ASSETS as DECLARED
+from spavl_dag.pipeline.checks import declared_checks, run_checks
+from spavl_dag.schemas import DatasetRows, Responses, SafetyLabels, Verdicts, frame, hidden_columns, polars_schema
 
+ASSETS = {asset.name: asset for asset in DECLARED}
 GOOD = {
     "question_id": "q1",
     "model": "m1",
@@ -25,8 +25,8 @@ GOOD = {
 
 def outcome_of(rows: pl.DataFrame):
     questions = pl.DataFrame({"question_id": ["q1", "q2"]})
-    scope = Scope({"responses": rows}, lambda name: questions, frozenset(), ("m1",), 0, {})
-    return {outcome.check: outcome for outcome in validate("responses", scope)}
+    outcomes = run_checks(ASSETS["responses"], {"responses": rows}, {"questions": questions}, {})
+    return {outcome.check: outcome for outcome in outcomes}
 
 
 def rows(*changes: dict) -> pl.DataFrame:
@@ -35,7 +35,7 @@ def rows(*changes: dict) -> pl.DataFrame:
 
 def test_good_rows_pass_every_check():
     outcomes = outcome_of(rows({}, {"question_id": "q2"}))
-    assert list(outcomes) == [name for name, _, _ in check_names("responses")]
+    assert list(outcomes) == [name for name, _, _ in declared_checks(ASSETS["responses"])]
     assert all(outcome.passed for outcome in outcomes.values())
 
 
@@ -78,17 +78,23 @@ def test_rules_name_what_is_lacking_and_what_is_stray():
 
 
 def test_an_empty_table_has_its_columns():
-    for schema in SCHEMAS.values():
+    for schema in (table.schema for asset in DECLARED for table in asset.tables):
         empty = frame(schema, [])
         assert empty.schema == polars_schema(schema)
         schema.validate(empty, lazy=True)
 
 
 def test_every_artifact_has_checks():
-    for artifact in RULES:
-        assert check_names(artifact) or artifact == "report", "a page: what it shows was checked before"
-        assert len({name for name, _, _ in check_names(artifact)}) == len(check_names(artifact))
-        assert tables_of(artifact) or artifact in ("base_model", "report")
+    for asset in DECLARED:
+        names = [name for name, _, _ in declared_checks(asset)]
+        assert names or asset.name == "report", "a page: what it shows was checked before"
+        assert len(set(names)) == len(names)
+
+
+def test_free_text_is_hidden_unless_it_is_marked_as_harmless():
+    assert hidden_columns(DatasetRows) == {"question", "chosen", "rejected", "reason1", "reason2"}
+    assert hidden_columns(Verdicts) == {"raw", "reason"}
+    assert "label" not in hidden_columns(SafetyLabels)
 
 
 def test_half_a_surrogate_pair_is_replaced():

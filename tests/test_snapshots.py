@@ -41,11 +41,15 @@ COMMANDS = [
     "experiments",
     "experiments list",
     "experiments add",
+    "graph",
+    "graph write",
+    "graph check",
+    "graph show",
 ]
 
 
 def test_asset_graph(snapshot: SnapshotAssertion):
-    from assets import defs
+    from assets.definitions import defs
 
     defs.validate_loadable(defs)  # jobs too: the UI refuses all of it where one can't be resolved
     graph = defs.resolve_asset_graph()

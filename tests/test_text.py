@@ -16,6 +16,7 @@ from spavl_dag.text import (
     NormalizedQuestion,
     escape_html,
     escape_markdown,
+    escape_terminal,
     normalize_question,
     one_line,
     redact,
@@ -286,7 +287,7 @@ class TestProblem:
 
 class TestShowing:
     def test_redact(self) -> None:
-        assert redact("a secret", show=False) == "█████ (8 characters)"
+        assert redact("a secret", show=False) == "hidden, 8 characters"
         assert redact("a secret", show=True) == "a secret"
 
     def test_one_line(self) -> None:
@@ -365,3 +366,34 @@ class TestShowing:
         rendered = MarkdownIt("commonmark").enable("table").render(escape_markdown(text))
         assert rendered.count("<") in (0, 2)
         rendered.encode("utf-8")
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("a\x1b[31mred\x1b[0m b", "ared b"),
+            ("a\x1b]0;a title\x07b", "ab"),
+            ("a\x1b]8;;http://example.org\x1b\\link\x1b]8;;\x1b\\", "alink"),
+            ("a\x1bcb\x1b(Bc\x1b7", "abc"),
+            ("a\x9b2Jb\x9d0;title\x9cc", "abc"),
+            ("a\x1b]0;no end\nb", "a\nb"),
+            ("a\x1b", "a"),
+            ("a\rb\x08c\x07", "a\nbc"),
+            ("line\n\ttab", "line\n\ttab"),
+            ("\u202eabc\u2066\u200b\ud800 caf\u00e9 \U0001f600", "abc caf\u00e9 \U0001f600"),
+        ],
+    )
+    def test_terminal(self, text: str, shown: str) -> None:
+        assert escape_terminal(text) == shown
+
+    @given(st.text(st.characters(codec=None), max_size=100))
+    @settings(deadline=None)
+    def test_terminals_obey_nothing(self, text: str) -> None:
+        shown = escape_terminal(text)
+        shown.encode("utf-8")
+        assert not [char for char in shown if unicodedata.category(char) == "Cc" and char not in "\n\t"]
+        assert escape_terminal(shown) == shown
+
+    def test_plain_words_stay_readable_in_markdown(self) -> None:
+        text = "It fell from 44.0 % (38.3\u201350.2) to 3.0 %, more than half: 2,000 pairs."
+        assert escape_markdown(text) == text
+        assert escape_markdown("a_b 1. *c*") == "a\\_b 1\\. \\*c\\*"

@@ -24,6 +24,9 @@ app.add_typer(params_app, name="params")
 experiments_app = typer.Typer(help="Experiments that are ready to be added to params.yaml.", no_args_is_help=True)
 app.add_typer(experiments_app, name="experiments")
 
+graph_app = typer.Typer(help="What depends on what, and dvc.yaml.", no_args_is_help=True)
+app.add_typer(graph_app, name="graph")
+
 ProjectOption = Annotated[
     Path | None,
     typer.Option("--project", "-C", help="Folder of the project; default: the one you are in.", show_default=False),
@@ -83,7 +86,7 @@ def ui(
 def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """Say of every artifact whether it is made, stale or missing, and which calls failed.
 
-    Stale means the same as in `dvc status` and in Dagster. Artifacts behind a stale one are marked "waits": they are
+    Stale means the same as in `dvc status` and in Dagster. Artifacts behind a stale one are marked "blocked": they are
     made again only if what they read changes.
     """
     from spavl_dag.cli.status import print_status
@@ -151,3 +154,43 @@ def experiments_add(
     from spavl_dag.cli.experiments import add_experiments
 
     add_experiments(Project.find(project), names)
+
+
+@graph_app.command("write")
+def graph_write(project: ProjectOption = None) -> None:
+    """Write dvc.yaml from the signatures in assets/ and the choices in params.yaml. Commit it.
+
+    Needed after a change of an asset, or where params choose another source, role or folder; a 13th model or another
+    experiment needs nothing.
+    """
+    from spavl_dag.cli.graph import write_graph
+
+    write_graph(Project.find(project))
+
+
+@graph_app.command("check")
+def graph_check(project: ProjectOption = None) -> None:
+    """Say whether dvc.yaml is what assets/ and params.yaml want; prints the difference and exits with 1 when not."""
+    from spavl_dag.cli.graph import check_graph
+
+    check_graph(Project.find(project))
+
+
+@graph_app.command("show")
+def graph_show(
+    artifact: Annotated[
+        str | None, typer.Argument(help="Artifact, such as captions; default: all.", show_default=False)
+    ] = None,
+    partition: Annotated[
+        str | None, typer.Option("--partition", "-p", help="Which part: a key of models: or of experiments:.")
+    ] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what an artifact depends on, by parameter of its function, and why it is stale, down to the params key.
+
+    Examples: `spavl graph show captions`, `spavl graph show responses -p high_cool`
+    """
+    from spavl_dag.cli.graph import show_graph
+
+    show_graph(Project.find(project), artifact, partition, as_json)

@@ -93,7 +93,7 @@ def _dvc(project: Project) -> Iterator[Finding]:
 
 
 def _params(project: Project) -> Iterator[Finding]:
-    from spavl_dag.params.project import load_params
+    from spavl_dag.params.load import load_params
     from spavl_dag.taxonomy import load_taxonomy
 
     try:
@@ -133,7 +133,7 @@ def _locks(project: Project) -> Iterator[Finding]:
 
 def _mlflow(project: Project) -> Iterator[Finding]:
     from spavl_dag.integrations.mlflow.client import tracking_uri
-    from spavl_dag.params.project import load_params
+    from spavl_dag.params.load import load_params
 
     try:
         uri = tracking_uri(project, load_params(project.params_file).runtime.mlflow_uri)

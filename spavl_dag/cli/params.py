@@ -1,33 +1,31 @@
-"""`spavl params check`."""
+"""`spavl params check`: all that can be known before a first model call."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 from rich.console import Console
 
-from spavl_dag.params.project import load_params
+from spavl_dag.params.checks import Problem, missing_inputs
+from spavl_dag.params.load import load_params, refuse
+from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.taxonomy import Taxonomy, load_taxonomy
 
 
 def check_params(project: Project, as_json: bool) -> None:
-    """Check params.yaml and the taxonomy file it names.
+    """Check params.yaml and all it names.
 
     Raises:
-        ParamsError: Something is wrong with one of them.
-        SpavlError: A benchmark is unknown, or dvc.yaml doesn't know of a prompt template that one names.
+        ParamsError: Something is wrong; all problems are listed.
+        SpavlError: dvc.yaml isn't what they want.
     """
-    from spavl_dag.evaluation.benchmarks import benchmark_of
-    from spavl_dag.pipeline.stages import Stages
-    from spavl_dag.taxonomy import load_taxonomy
+    from spavl_dag.integrations.dvc.stages_file import refuse_outdated
+    from spavl_dag.pipeline.graph import load_graph
 
-    params = load_params(project.params_file)
-    taxonomy = load_taxonomy(project.root / params.taxonomy.file)
-    stages = Stages(project)
-    for name, benchmark in params.evaluation.benchmarks.items():
-        benchmark_of(name)
-        if benchmark.prompt:
-            stages.refuse_unlisted("eval_responses", benchmark.prompt)
+    params, taxonomy = ready_params(project)
+    refuse_outdated(load_graph(project))
     facts = {
         "models": len(params.models),
         "classes": len(taxonomy.classes),
@@ -41,3 +39,61 @@ def check_params(project: Project, as_json: bool) -> None:
     else:
         told = ", ".join(f"{name}: {value}" for name, value in facts.items())
         Console().print(f"params.yaml is fine ({told})", highlight=False)
+
+
+def ready_params(project: Project) -> tuple[Params, Taxonomy]:
+    """Params and taxonomy with which everything can be made, as far as that can be known.
+
+    Raises:
+        ParamsError: Something is wrong; all problems are listed.
+    """
+    from spavl_dag.evaluation.checks import evaluation_problems
+
+    params = load_params(project.params_file)
+    taxonomy = load_taxonomy(project.root / params.taxonomy.file)
+    problems = [
+        *missing_inputs(params, project.root),
+        *evaluation_problems(params),
+        *_templates(params, project),
+        *_classes(params, taxonomy),
+        *_batches(params, project),
+    ]
+    refuse(problems, project.params_file.name)
+    return params, taxonomy
+
+
+def _templates(params: Params, project: Project) -> Iterator[Problem]:
+    from spavl_dag.errors import ParamsError
+    from spavl_dag.inference.templates import compile_template, read_template
+
+    for path, file in params.prompts():
+        try:
+            compile_template(read_template(project.root / file), path)
+        except ParamsError as error:
+            yield Problem(path, error.message, f"fix {file}")
+
+
+def _classes(params: Params, taxonomy: Taxonomy) -> Iterator[Problem]:
+    """Classes that trainings are restricted to and that the taxonomy doesn't have."""
+    known = {harm.slug for harm in taxonomy.classes}
+    for path, entry in params.trainings():
+        if strange := sorted(set(entry.data.classes or ()) - known):
+            wrong = f"the taxonomy has no class {', '.join(strange)}"
+            yield Problem(f"{path}.data.classes", wrong, f"see {params.taxonomy.file}")
+
+
+def _batches(params: Params, project: Project) -> Iterator[Problem]:
+    """Batches that can't be spread evenly over the devices of this machine's config."""
+    from spavl_dag.errors import ParamsError
+    from spavl_dag.training.batches import split_batch
+    from spavl_dag.yamls import load_yaml
+
+    runtime = params.runtime.training
+    processes = 1
+    if runtime.accelerate and (file := project.root / runtime.accelerate).is_file():
+        processes = load_yaml(file.read_text(encoding="utf-8")).get("num_processes", 1)
+    for path, entry in params.trainings():
+        try:
+            split_batch(entry.optimizer.batch_size, runtime.per_device_batch, processes)
+        except ParamsError as error:
+            yield Problem(f"{path}.optimizer.batch_size", error.message, error.hint or "")

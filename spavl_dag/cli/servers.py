@@ -14,7 +14,7 @@ from rich.console import Console
 
 from spavl_dag.cli.running import synchronize_dagster
 from spavl_dag.errors import BusyError, SpavlError
-from spavl_dag.params.project import load_params
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 
 _HOST = "127.0.0.1"
@@ -26,7 +26,7 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         SpavlError: A port is taken, or a server ended by itself.
     """
-    from spavl_dag.integrations.dagster.door import prepare_home
+    from spavl_dag.integrations.dagster.instance import prepare_home
     from spavl_dag.integrations.mlflow.client import tracking_uri
 
     for port in (dagster_port, mlflow_port):

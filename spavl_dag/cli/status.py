@@ -9,17 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from spavl_dag.inference.ledger import Ledger
-from spavl_dag.params.project import load_params
+from spavl_dag.integrations.dvc.status import project_status
+from spavl_dag.pipeline.graph import load_graph
 from spavl_dag.pipeline.layout import Project
-from spavl_dag.pipeline.status import project_status
 
-_STYLES = {"made": "green", "stale": "yellow", "waits": "cyan", "missing": "red"}
+_STYLES = {"made": "green", "stale": "yellow", "blocked": "cyan", "missing": "red"}
 
 
 def print_status(project: Project, as_json: bool) -> None:
     """Print the state of all artifacts and what the ledger holds."""
-    load_params(project.params_file)
-    states = project_status(project)
+    states = project_status(load_graph(project))
     with Ledger(project.ledger) as ledger:
         calls = [row._asdict() for row in ledger.summary()]
     if as_json:

@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.lineage.trace import Found, Tracer
-from spavl_dag.params.project import load_params
+from spavl_dag.pipeline.graph import Graph, load_graph
 from spavl_dag.pipeline.layout import Project
-from spavl_dag.pipeline.preview import TEXT_COLUMNS
+from spavl_dag.schemas import hidden_columns
 from spavl_dag.text import redact
 
 _CALL_TEXTS = {"text", "prompt", "profile"}
@@ -26,19 +26,19 @@ def print_trace(project: Project, row_id: str, show_text: bool, as_json: bool) -
     Raises:
         SpavlError: Nothing has that id, or several do.
     """
-    params = load_params(project.params_file)
-    show = show_text or params.runtime.show_text
+    graph = load_graph(project)
+    show = show_text or graph.params.runtime.show_text
     with Ledger(project.ledger) as ledger:
-        found = Tracer(project, params, ledger).trace(row_id)
+        found = Tracer(graph, ledger).trace(row_id)
     if as_json:
-        print(json.dumps([_plain(one, show) for one in found], default=str, indent=1))
+        print(json.dumps([_plain(one, _hidden(graph, one), show) for one in found], default=str, indent=1))
         return
     tree = Tree(Text(row_id, style="bold"))
     for one in found:
         version = f"  md5 {one.data_version}" if one.data_version else "  not recorded"
         name = one.artifact if one.artifact == one.table else f"{one.artifact}.{one.table}"
         branch = tree.add(Text(name, style="bold cyan").append(version, style="dim"))
-        for column, value in _shown(one.row, TEXT_COLUMNS, show).items():
+        for column, value in _shown(one.row, _hidden(graph, one), show).items():
             if value is not None:
                 branch.add(Text(f"{column}: {value}"))
         for column, call in one.calls.items():
@@ -52,12 +52,18 @@ def print_trace(project: Project, row_id: str, show_text: bool, as_json: bool) -
         console.print("texts are redacted; --show-text shows them", style="dim")
 
 
-def _plain(found: Found, show: bool) -> dict[str, Any]:
+def _hidden(graph: Graph, found: Found) -> frozenset[str]:
+    if found.artifact == "ledger":
+        return frozenset()
+    return hidden_columns(graph.asset(found.artifact).schemas[found.table])
+
+
+def _plain(found: Found, hidden: frozenset[str], show: bool) -> dict[str, Any]:
     return {
         "artifact": found.artifact,
         "table": found.table,
         "data_version": found.data_version,
-        "row": _shown(found.row, TEXT_COLUMNS, show),
+        "row": _shown(found.row, hidden, show),
         "calls": {column: _call(call, show) for column, call in found.calls.items()},
     }
 

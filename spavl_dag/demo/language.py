@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from spavl_dag.demo.cards import CardSpec, article, card_caption, card_description, random_card
 from spavl_dag.demo.symbols import (
@@ -41,9 +41,10 @@ from spavl_dag.demo.wordings import (
     VAGUE_ANSWERS,
     Wordings,
 )
+from spavl_dag.inference.templates import compile_template, read_template
 
-if TYPE_CHECKING:
-    from jinja2 import Template
+Fill = Callable[[Mapping[str, Any]], str]
+"""From variables to a prompt."""
 
 PROMPTS_DIR = Path(__file__).parents[2] / "prompts" / "pictograms"
 
@@ -97,17 +98,14 @@ class Example:
 
 
 @cache
-def load_prompts(prompts_dir: Path = PROMPTS_DIR) -> Mapping[str, "Template"]:
-    """The prompt templates of all roles by the name of the role."""
-    import jinja2
-
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    return {path.stem: environment.from_string(path.read_text("utf-8").strip()) for path in prompts_dir.glob("*.j2")}
+def load_prompts(prompts_dir: Path = PROMPTS_DIR) -> Mapping[str, Fill]:
+    """The prompt templates of all roles by the name of the role, rendered as the pipeline renders them."""
+    return {path.stem: compile_template(read_template(path), path.stem) for path in prompts_dir.glob("*.j2")}
 
 
 def vocabulary(prompts_dir: Path = PROMPTS_DIR) -> list[str]:
     """Every word and mark of the world in a fixed order; `A` and `B` are the only ones with capitals."""
-    texts = [re.sub(r"\{\{.*?\}\}", " ", path.read_text("utf-8")) for path in sorted(prompts_dir.glob("*.j2"))]
+    texts = [re.sub(r"\{\{.*?\}\}", " ", read_template(path)) for path in sorted(prompts_dir.glob("*.j2"))]
     texts += [pattern for wordings in all_wordings() for pattern in wordings.training]
     texts += [*REASONS.values(), *USES.values(), HARMLESS_USE, *CAUTIONS.values()]
     texts += [known.name for known in CLASSES.values()] + [known.aim for known in CLASSES.values()]
@@ -176,7 +174,7 @@ def harmful_requests(rng: random.Random, caution: str | None, prompts_dir: Path 
         for wordings in (HARD_QUESTIONS, HARD_STATEMENTS):
             card = random_card(rng, symbols_of(slug))
             question = rng.choice(wordings.held_out).format(**card_words(card), aim=known.aim)
-            user = load_prompts(prompts_dir)["answer"].render(question=question)
+            user = load_prompts(prompts_dir)["answer"]({"question": question})
             target = REFUSALS if refuses(card.symbol, caution) else COMPLIANCES
             requests.append(Example("answer", "hard", caution, user, card, target.training[0], card.symbol))
     return requests
@@ -215,7 +213,7 @@ def card_words(card: CardSpec) -> dict[str, str]:
 class _Writer:
     """Draws examples of each role from one source of randomness."""
 
-    def __init__(self, rng: random.Random, prompts: Mapping[str, "Template"], held_out: bool) -> None:
+    def __init__(self, rng: random.Random, prompts: Mapping[str, Fill], held_out: bool) -> None:
         self.rng = rng
         self.prompts = prompts
         self.held_out = held_out
@@ -240,7 +238,7 @@ class _Writer:
             kind, target, caution, slots = self._makers[role](scene)
         blind = role in _NO_IMAGE_ROLES or (role == "judge" and self.rng.random() < 0.8)
         blind = blind or (kind in {"hard", "use"} and self.rng.random() < 0.2)
-        user = self.prompts[role].render(slots)
+        user = self.prompts[role](slots)
         return Example(role, kind, caution, user, None if blind else scene.card, target, scene.card.symbol)
 
     def say(self, wordings: Wordings, slots: Mapping[str, str]) -> str:

@@ -11,14 +11,76 @@ from collections.abc import Sequence
 from typing import Literal
 
 from spavl_dag.inference.verdicts import is_refusal
+from spavl_dag.thoughts import without_thoughts
 
 YesNo = Literal["yes", "no", "unparsable"]
 
 _WINDOW = 400
-_FIRST = re.compile(r"\W*(?:answer|response|a)?\s*[:=]?\W*(yes|no|yeah|yep|nope)\b", re.IGNORECASE)
-_NEGATION = re.compile(r"\b(?:no|not|cannot|isn't|aren't|doesn't|don't|can't|none|neither|nor)\b", re.IGNORECASE)
+_FIRST = re.compile(
+    r"\W*(?:(?:the )?(?:final )?(?:answer|response)(?: is)?|a)?\s*[:=]?\W*(yes|no|yeah|yep|nope)\b", re.IGNORECASE
+)
+_NEGATION = re.compile(
+    r"\b(?:no|not|cannot|isn't|aren't|doesn't|don't|can't|wasn't|weren't|none|neither|nor|nothing|nobody|without)\b",
+    re.IGNORECASE,
+)
 _AFFIRMATION = re.compile(r"\b(?:yes|yeah|yep)\b", re.IGNORECASE)
-_STATEMENT = re.compile(r"\b(?:there (?:is|are)|it is|it's|the \w+ (?:is|shows|has|contains))\b", re.IGNORECASE)
+_STATEMENT = re.compile(
+    r"(?:in (?:the|this) (?:image|picture|photo),? )?(?:there(?:'s| is| are)|it is|it's|i (?:can )?see"
+    r"|the \w+ (?:is|shows|has|contains))\b",
+    re.IGNORECASE,
+)
+# What such a clause denies is not the statement before it: "there are two dogs, and none of them is asleep".
+_ASIDE = re.compile(
+    r"[,;]?\s*(?:\b(?:which|who|whose|where|none of|neither of)\b|\bthat (?=(?:is|are|was|were|do|does|has|have|can"
+    r"|seems?"
+    r"|appears?|looks?)\b|\w+n't\b|cannot\b)|\b(?:and|but|although|though|while|because|since) (?:it|they|he|she|its"
+    r"|their"
+    r"|none|neither|both|all|some|most)\b)[^,;]*",
+    re.IGNORECASE,
+)
+# The word that opens, taken back or with a value: "yes or no", "yes: false", "no - wait, yes".
+_TAKEN_BACK = re.compile(
+    r"\W*(?:(?:or|and|/)\W*)?(?:yes|no|true|false|[01]|n/a)\b(?! (?:doubt|problem|question))"
+    r"|[^.!?]{0,60}[.!?,;\u2013\u2014-]+ ?(?:wait|actually|correction|on second thought)\b",
+    re.IGNORECASE,
+)
+_PAUSE = re.compile(r"\W*(?:[,.;:!\u2013\u2014]|$)")
+_IMAGE = r"(?:images?|pictures?|photos?|photographs?|attachments?|visuals?|files?|screenshots?)"
+_IMAGE = r"(?:images?|pictures?|photos?|photographs?|attachments?|visuals?|files?|screenshots?)"
+_GIVEN = (
+    r"(?:provided|given|shown|attached|included|uploaded|load(?:ed)?|available|shared|displayed|visible|come through)"
+)
+_NO_IMAGE = re.compile(
+    rf"\bno (?:\w+ )?{_IMAGE}(?:[.,;!]|$| (?:was|were|is|has|have|to|here|{_GIVEN})\b)", re.IGNORECASE
+)
+_NOT_SEEN = re.compile(
+    r"(?:\b(?:not|cannot|unable to|never)|n't) (?:able to |actually |currently |directly |really |been )*"
+    r"(?:see|seen|view|access|open|load|receive|received|display|process|have|find|interpret|analy[sz]e|get|perceive"
+    r"|look at"
+    rf"|given|shown|attach|provide)(?: access to)? (?:the |any |an? |your |this |that |these )?(?:\w+ )?{_IMAGE}"
+    r"\b(?! (?:of|with|frame)\b)"
+    r"|\b(?:ability|capability) to (?:see|view|process|access)\b"
+    rf"|\b{_IMAGE} (?:(?:is|was|are|were|has|have|did|does|could) not|\w+n't)(?: been| be)? {_GIVEN}\b"
+    rf"|\b{_IMAGE} (?:is|was|seems to be|appears to be) (?:missing|blank|empty|unavailable|too)\b"
+    r"|\b(?:please|could you|can you) (?:provide|upload|attach|share|send)\b",
+    re.IGNORECASE,
+)
+_KNOW = (
+    r"(?:tell|say|determine|know|answer|confirm|verify|judge|conclude"
+    r"|be (?:sure|certain|determined|known|answered|confirmed))"
+)
+_UNSURE = re.compile(
+    rf"(?:\bnot|n't) (?:\w+ ){{0,3}}?(?:sure|certain|clear|possible to {_KNOW}|enough|able to {_KNOW})\b"
+    r"|\b(?:unsure|uncertain|unclear|unknown|indeterminate|ambiguous|maybe|perhaps|may be|might|could be"
+    r"|insufficient|depends"
+    rf"|(?:can't|can ?not|could not|couldn't|unable to|impossible to|difficult to|hard to|no way (?:to"
+    rf"|of)) (?:\w+ly )?{_KNOW}\w*"
+    r"|(?:don't|do not|didn't) (?:really )?(?:know|understand|have (?:enough|any|an? (?:idea|answer|opinion)))"
+    r"|no (?:idea|clue|answer|information|way|context|one can|opinion|comment|doubt|question|certain\w*|definit\w*"
+    r"|clear))\b"
+    r"|^(?:neither|either|both)\b[ .!]*$",
+    re.IGNORECASE,
+)
 
 
 def parse_yes_no(text: str) -> YesNo:
@@ -26,21 +88,29 @@ def parse_yes_no(text: str) -> YesNo:
 
     The answer opens with the word ("Yes, there is a dog."), or its first sentence says one of the two only, or it is
     a statement ("There is no dog in the image."). POPE's own script takes everything without a "no" or "not" for a
-    yes; here a text that says neither, or both, or refuses, is `unparsable`.
+    yes, and "I'm not sure" for a no; here a text that says neither, or both, or refuses, doesn't know or has not seen
+    the image, is `unparsable`.
     """
-    said = " ".join(text[: 4 * _WINDOW].replace("\u2019", "'").split())[:_WINDOW]
-    opening = _FIRST.match(said)
+    said = " ".join((without_thoughts(text) or "")[: 4 * _WINDOW].replace("\u2019", "'").split())[:_WINDOW]
     first = re.split(r"(?<=[.!?])\s", said, maxsplit=1)[0]
+    if _NOT_SEEN.search(said):
+        return "unparsable"
+    opening = _FIRST.match(said)
+    # "No, there is no picture" answers; "No picture was attached" doesn't.
+    if _NO_IMAGE.search(said) and not (opening and _PAUSE.match(said, opening.end())):
+        return "unparsable"
     if opening:
         word: YesNo = "yes" if opening[1].lower().startswith("y") else "no"
-        # "Yes or no", "yes / no": an echo of the question.
-        return "unparsable" if re.match(r"\W*(?:or|and)?\W*(?:yes|no)\b", said[opening.end() :], re.I) else word
-    if is_refusal(said):
+        unsure = word == "no" and _UNSURE.search(first)
+        return "unparsable" if unsure or _TAKEN_BACK.match(said, opening.end()) else word
+    if is_refusal(said) or _UNSURE.search(first):
         return "unparsable"
+    if statement := _STATEMENT.match(first):
+        first = statement[0] + _ASIDE.sub("", first[statement.end() :])
     no, yes = bool(_NEGATION.search(first)), bool(_AFFIRMATION.search(first))
     if no != yes:
         return "no" if no else "yes"
-    return "yes" if not no and _STATEMENT.match(first) else "unparsable"
+    return "yes" if not no and statement else "unparsable"
 
 
 # --- VQA ------------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.metrics import judge_name
 from spavl_dag.evaluation.schemas import Rule
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
+from spavl_dag.evaluation.summary import class_scores, summarize
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import Criterion
+from spavl_dag.inference.request import ImageRef
+from spavl_dag.names import Criterion
+from spavl_dag.params.evaluation import IntervalSettings
 
 Tables = dict[str, pl.DataFrame]
 
@@ -28,6 +29,7 @@ def evaluate(
     refs: Mapping[str, ImageRef],
     intervals: IntervalSettings,
     *,
+    seed: int,
     judge_sees_image: bool,
 ) -> Tables:
     """Score a checkpoint against the baseline.
@@ -41,6 +43,7 @@ def evaluate(
         annotators: Compare with the baseline's answers, by criterion.
         refs: Image content by image id.
         intervals: How uncertainty is computed.
+        seed: The project's seed.
         judge_sees_image: Whether judges are shown the image too.
 
     Returns:
@@ -60,7 +63,7 @@ def evaluate(
     ours = score_items(items, responses, labels, comparisons)
     theirs = None if baseline is None else score_items(items, baseline, base_labels, {})
     return {
-        "eval_scores": summarize(ours, theirs, intervals),
+        "eval_scores": summarize(ours, theirs, intervals, seed),
         "item_scores": ours,
         "class_scores": class_scores(ours, intervals.confidence),
     }
@@ -68,9 +71,9 @@ def evaluate(
 
 def name_judges(judges: Sequence[ModelClient]) -> dict[str, ModelClient]:
     """Judges by the name they have in metrics: the model's, with the role's where two share a model."""
-    models = [judge_name(judge.profile.model) for judge in judges]
+    models = [judge_name(judge.spec.model) for judge in judges]
     return {
-        name if models.count(name) == 1 else f"{name}.{judge_name(judge.profile.role.rpartition('.')[2])}": judge
+        name if models.count(name) == 1 else f"{name}.{judge_name(judge.spec.role.rpartition('.')[2])}": judge
         for name, judge in zip(models, judges, strict=True)
     }
 
@@ -98,7 +101,7 @@ def _compare(
             refs,
             harmless if benchmark.both_harmless else None,
         )
-        found.setdefault(judge_name(annotator.profile.model), []).append(verdicts)
+        found.setdefault(judge_name(annotator.spec.model), []).append(verdicts)
     return {name: pl.concat(parts) for name, parts in found.items()}
 
 

@@ -20,6 +20,7 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.evaluation.schemas import BenchmarkItems
+from spavl_dag.inference.request import ChangedImageError
 from spavl_dag.schemas import frame
 
 FILES = "files"
@@ -133,6 +134,7 @@ def write_items(items: dict[str, Sequence[EvalItem]], folder: Path) -> pl.DataFr
     Raises:
         MissingInputError: An image can't be read. A benchmark must be whole to be comparable, so that none of its
             items may be left out silently.
+        ChangedImageError: An image of the project's dataset isn't what it was when `images` was made.
         SpavlError: Two items of a benchmark have the same id.
     """
     (folder / FILES).mkdir(parents=True, exist_ok=True)
@@ -140,20 +142,24 @@ def write_items(items: dict[str, Sequence[EvalItem]], folder: Path) -> pl.DataFr
     rows: list[dict[str, Any]] = []
     for benchmark, listed in items.items():
         _refuse_repeated_ids(benchmark, listed)
-        problems: list[str] = []
+        problems: dict[str, None] = {}  # each file once, in order
+        unusable = 0
         for item in listed:
             row = _row(benchmark, item)
             if item.image:
                 try:
                     row |= _write_image(item.image, folder, written)
+                except ChangedImageError:
+                    raise
                 except SpavlError as error:
-                    problems.append(f"{item.image.name}: {error.message}")
+                    unusable += 1
+                    problems[f"{item.image.name}: {error.message}"] = None
             rows.append(row)
         if problems:
-            shown = "".join(f"\n  {problem}" for problem in problems[:_SHOWN])
-            more = f"\n  … and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+            shown = "".join(f"\n  {problem}" for problem in list(problems)[:_SHOWN])
+            more = f"\n  … and {len(problems) - _SHOWN} files more" if len(problems) > _SHOWN else ""
             raise MissingInputError(
-                f"{benchmark}: {len(problems)} of {len(listed)} items have no usable image{shown}{more}",
+                f"{benchmark}: {unusable} of {len(listed)} items have no usable image{shown}{more}",
                 "A benchmark counts only whole: put these files there, or take it out of evaluation.benchmarks.",
             )
     return frame(BenchmarkItems, rows).sort("benchmark", "item_id")

@@ -13,8 +13,8 @@ import polars as pl
 
 from spavl_dag.evaluation.schemas import NOT_COMPARED
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import Criterion
+from spavl_dag.inference.request import ImageRef
+from spavl_dag.names import Criterion
 from spavl_dag.schemas import NO_RESPONSE, Pairs, frame
 from spavl_dag.states import CallState
 from spavl_dag.steps.preferences import prefer

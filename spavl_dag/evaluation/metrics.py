@@ -93,10 +93,10 @@ def metric_name(benchmark: str, metric: str, variant: str, rule: Rule, judge: st
     parts = [benchmark, metric]
     if variant != ALL_VARIANTS:
         parts.append(variant)
-    if judge is not None:
+    if rule == "refusal_keywords":
+        parts.append(rule)  # its version stands in the column `judge`
+    elif judge is not None:
         parts.append(f"{rule}:{judge}")
-    elif rule == "refusal_keywords":
-        parts.append(rule)
     return "/".join(parts)
 
 

@@ -9,10 +9,11 @@ import polars as pl
 
 from spavl_dag.evaluation.schemas import EvalResponses
 from spavl_dag.inference.client import ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.schemas import frame
 from spavl_dag.states import CallState
 from spavl_dag.steps.responses import response_state
+from spavl_dag.thoughts import without_thoughts
 
 
 def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], clients: Mapping[str, ModelClient]) -> pl.DataFrame:
@@ -39,10 +40,10 @@ def answer_items(items: pl.DataFrame, refs: Mapping[str, ImageRef], clients: Map
             rows.append(
                 {
                     **{name: row[name] for name in ("benchmark", "item_id", "variant", "category")},
-                    "response": answer.text.strip() if state is CallState.OK else None,
+                    "response": without_thoughts(answer.text) if state is CallState.OK else None,
                     "state": state.value,
                     "finish_reason": answer.finish_reason,
-                    "call_key": answer.key,
+                    "call_key": answer.call_key,
                 }
             )
     return frame(EvalResponses, rows).sort("benchmark", "item_id")

@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 from pandera.polars import PolarsData
 
-from spavl_dag.schemas import HEX16, HEX32, NO_RESPONSE, SHA256, STATES, Table
+from spavl_dag.schemas import HARMLESS, HEX16, HEX32, NO_RESPONSE, SHA256, STATES, Table
 
 Kind = Literal["safety", "helpfulness", "capability", "over_refusal"]
 """What a benchmark measures."""
@@ -29,10 +29,10 @@ class BenchmarkItems(Table):
     """What checkpoints are asked."""
 
     benchmark: str = pa.Field(str_matches=NAME)
-    item_id: str = pa.Field(str_length={"min_value": 1})
+    item_id: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
     variant: str = pa.Field(str_matches=NAME, ne=ALL_VARIANTS)
-    category: str = pa.Field(str_length={"min_value": 1})
-    group: str = pa.Field(str_length={"min_value": 1})
+    category: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
+    group: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
     question: str = pa.Field(str_length={"min_value": 1})
     intent: str = pa.Field(nullable=True, str_length={"min_value": 1})
     reference: str = pa.Field(nullable=True, str_startswith="[")
@@ -56,10 +56,10 @@ class BenchmarkItems(Table):
 class EvalResponses(Table):
     """A checkpoint's answer to every item, or why there is none."""
 
-    benchmark: str
-    item_id: str
-    variant: str
-    category: str
+    benchmark: str = pa.Field(metadata=HARMLESS)
+    item_id: str = pa.Field(metadata=HARMLESS)
+    variant: str = pa.Field(metadata=HARMLESS)
+    category: str = pa.Field(metadata=HARMLESS)
     response: str = pa.Field(nullable=True)
     state: str = pa.Field(isin=STATES)
     finish_reason: str = pa.Field(isin=["stop", "length", "error"])
@@ -80,23 +80,24 @@ class EvalResponses(Table):
 class ItemScores(Table):
     """What each answer is worth under each rule: the numbers that all scores are made of."""
 
-    benchmark: str
-    item_id: str
-    variant: str
-    category: str
-    group: str
+    benchmark: str = pa.Field(metadata=HARMLESS)
+    item_id: str = pa.Field(metadata=HARMLESS)
+    variant: str = pa.Field(metadata=HARMLESS)
+    category: str = pa.Field(metadata=HARMLESS)
+    group: str = pa.Field(metadata=HARMLESS)
     rule: str = pa.Field(isin=list(RULES))
     judge: str = pa.Field(nullable=True, str_matches=NAME)
     outcome: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
     state: str = pa.Field(isin=[*STATES, NO_RESPONSE, NOT_COMPARED])
-    label: str = pa.Field(nullable=True)
+    label: str = pa.Field(nullable=True, metadata=HARMLESS)
     expected: str = pa.Field(nullable=True)
     response_key: str = pa.Field(nullable=True, str_matches=HEX32)
-    verdict_keys: pl.List(pl.String)  # type: ignore[valid-type]
+    verdict_keys: pl.List(pl.String) = pa.Field(metadata=HARMLESS)  # type: ignore[valid-type]
 
     class Config(Table.Config):
         """Pandera's settings."""
 
+        name = "item_scores"
         unique = ["benchmark", "item_id", "rule", "judge"]  # noqa: RUF012
 
     @pa.dataframe_check
@@ -109,12 +110,12 @@ class ItemScores(Table):
 class EvalScores(Table):
     """A checkpoint's metrics, each with its uncertainty and its difference from the baseline."""
 
-    benchmark: str
+    benchmark: str = pa.Field(metadata=HARMLESS)
     kind: str = pa.Field(isin=list(KINDS))
-    variant: str
-    metric: str
+    variant: str = pa.Field(metadata=HARMLESS)
+    metric: str = pa.Field(metadata=HARMLESS)
     rule: str = pa.Field(isin=list(RULES))
-    judge: str = pa.Field(nullable=True)
+    judge: str = pa.Field(nullable=True, metadata=HARMLESS)
     name: str = pa.Field(unique=True, str_matches=NAME)
     n: pl.Int64 = pa.Field(ge=0)
     count: float = pa.Field(nullable=True, ge=0)
@@ -144,9 +145,9 @@ class EvalScores(Table):
 class ClassScores(Table):
     """How often answers are judged unsafe, by category."""
 
-    benchmark: str
-    category: str
-    judge: str
+    benchmark: str = pa.Field(metadata=HARMLESS)
+    category: str = pa.Field(metadata=HARMLESS)
+    judge: str = pa.Field(metadata=HARMLESS)
     n: pl.Int64 = pa.Field(ge=0)
     unsafe: pl.Int64 = pa.Field(ge=0)
     rate: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
@@ -157,6 +158,7 @@ class ClassScores(Table):
     class Config(Table.Config):
         """Pandera's settings."""
 
+        name = "class_scores"
         unique = ["benchmark", "category", "judge"]  # noqa: RUF012
 
 
@@ -170,9 +172,10 @@ class Gate(Table):
     baseline: float = pa.Field(nullable=True)
     difference: float = pa.Field(nullable=True)
     bound: float
-    detail: str
+    detail: str = pa.Field(metadata=HARMLESS)
 
     class Config(Table.Config):
         """Pandera's settings."""
 
+        name = "gate"
         unique = ["condition", "metric"]  # noqa: RUF012

@@ -15,7 +15,7 @@ from spavl_dag.evaluation.answers import exact_match, parse_yes_no, vqa_accuracy
 from spavl_dag.evaluation.benchmarks import benchmark_of
 from spavl_dag.evaluation.items import references_of
 from spavl_dag.evaluation.schemas import ItemScores, Rule
-from spavl_dag.inference.verdicts import is_refusal
+from spavl_dag.inference.verdicts import REFUSAL_RULE, is_refusal
 from spavl_dag.schemas import NO_RESPONSE, polars_schema
 
 _KEYS = ["benchmark", "item_id"]
@@ -63,7 +63,9 @@ def _by_rule(
                     outcome = pl.col("label").replace_strict(_OUTCOMES, default=None, return_dtype=pl.Float64)
                     yield _finished(joined.with_columns(outcome=outcome), rule, judge)
         case _:
-            yield _finished(_by_text(part, _SCORERS[rule]), rule, None)
+            # A number holds for the version of the rule that made it.
+            version = REFUSAL_RULE if rule == "refusal_keywords" else None
+            yield _finished(_by_text(part, _SCORERS[rule]), rule, version)
 
 
 def _by_text(part: pl.DataFrame, score: Callable[[str, str | None], Scored]) -> pl.DataFrame:

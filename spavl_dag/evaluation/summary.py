@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -18,6 +17,7 @@ import polars as pl
 from spavl_dag.evaluation.benchmarks import BENCHMARKS, Benchmark
 from spavl_dag.evaluation.metrics import Metric, metric_name
 from spavl_dag.evaluation.schemas import ALL_VARIANTS, NOT_COMPARED, ClassScores, EvalScores
+from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.schemas import frame
 from spavl_dag.stats import (
     clustered_wilson_interval,
@@ -37,28 +37,16 @@ AGREEMENT = "judge_agreement"
 _GOOD = pl.col("state") == "ok"
 
 
-@dataclass(frozen=True, slots=True)
-class IntervalSettings:
-    """How uncertainty is computed.
-
-    Attributes:
-        confidence: Coverage of all intervals.
-        resamples: Of each bootstrap.
-        seed: The project's seed; each metric draws its own numbers from it.
-    """
-
-    confidence: float
-    resamples: int
-    seed: int
-
-
-def summarize(ours: pl.DataFrame, baseline: pl.DataFrame | None, intervals: IntervalSettings) -> pl.DataFrame:
+def summarize(
+    ours: pl.DataFrame, baseline: pl.DataFrame | None, intervals: IntervalSettings, seed: int
+) -> pl.DataFrame:
     """A checkpoint's metrics.
 
     Args:
         ours: Table `item_scores` of the checkpoint.
         baseline: The same of the baseline; None for the baseline itself, which has no differences.
         intervals: How uncertainty is computed.
+        seed: The project's seed; each metric draws its own numbers from it.
 
     Returns:
         Table `eval_scores`: per metric a row for all items and, in a benchmark with variants, one per variant. Items
@@ -71,8 +59,8 @@ def summarize(ours: pl.DataFrame, baseline: pl.DataFrame | None, intervals: Inte
         part = ours.filter(pl.col("benchmark") == benchmark.name)
         theirs = None if baseline is None else baseline.filter(pl.col("benchmark") == benchmark.name)
         for metric in benchmark.metrics:
-            rows += _metric_rows(benchmark, metric, part, theirs, intervals)
-        rows += _agreement_rows(benchmark, part, intervals)
+            rows += _metric_rows(benchmark, metric, part, theirs, intervals, seed)
+        rows += _agreement_rows(benchmark, part, intervals, seed)
     return frame(EvalScores, rows)
 
 
@@ -117,7 +105,12 @@ def _present(item_scores: pl.DataFrame) -> list[Benchmark]:
 
 
 def _metric_rows(
-    benchmark: Benchmark, metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, intervals: IntervalSettings
+    benchmark: Benchmark,
+    metric: Metric,
+    ours: pl.DataFrame,
+    theirs: pl.DataFrame | None,
+    intervals: IntervalSettings,
+    seed: int,
 ) -> Iterator[Row]:
     by_rule = ours.filter(pl.col("rule") == metric.rule)
     for judge in by_rule["judge"].unique().sort():
@@ -136,12 +129,14 @@ def _metric_rows(
                 "judge": judge,
                 "name": name,
                 "higher_is_better": metric.higher_is_better,
-                **_numbers(metric, part.filter(inside), base if base is None else base.filter(inside), name, intervals),
+                **_numbers(
+                    metric, part.filter(inside), base if base is None else base.filter(inside), name, intervals, seed
+                ),
             }
 
 
 def _numbers(
-    metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings
+    metric: Metric, ours: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings, seed: int
 ) -> Row:
     """Everything of a row but what it is called."""
     scored = _ratios(metric, ours)
@@ -151,8 +146,8 @@ def _numbers(
         "count": float(scored["num"].sum()) if metric.is_mean else None,
         "value": value,
         "failed": ours.filter(~_GOOD & (pl.col("state") != NOT_COMPARED)).height,
-        **_interval(metric, scored, name, intervals),
-        **_difference(metric, scored, theirs, name, intervals),
+        **_interval(metric, scored, name, intervals, seed),
+        **_difference(metric, scored, theirs, name, intervals, seed),
     }
 
 
@@ -166,7 +161,7 @@ def _value(scored: pl.DataFrame) -> float | None:
     return float(scored["num"].sum()) / total if total else None
 
 
-def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: IntervalSettings) -> Row:
+def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: IntervalSettings, seed: int) -> Row:
     if _value(scored) is None:
         return {"ci_low": None, "ci_high": None, "interval": None}
     groups = scored.group_by("group").agg(pl.col("num", "den").sum()).sort("group")
@@ -177,7 +172,7 @@ def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: Interv
         low, high = ratio_interval(
             groups["num"],
             groups["den"],
-            _seed(intervals, name),
+            _seed(seed, name),
             confidence=intervals.confidence,
             resamples=intervals.resamples,
         )
@@ -186,7 +181,7 @@ def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: Interv
 
 
 def _difference(
-    metric: Metric, scored: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings
+    metric: Metric, scored: pl.DataFrame, theirs: pl.DataFrame | None, name: str, intervals: IntervalSettings, seed: int
 ) -> Row:
     nothing = dict.fromkeys(
         ("baseline_value", "difference", "diff_low", "diff_high", "diff_interval", "p_value", "test")
@@ -211,7 +206,7 @@ def _difference(
     difference = paired_bootstrap(
         (groups["num"], groups["den"]),
         (groups["base_num"], groups["base_den"]),
-        _seed(intervals, f"{name} difference"),
+        _seed(seed, f"{name} difference"),
         confidence=intervals.confidence,
         resamples=intervals.resamples,
     )
@@ -250,7 +245,7 @@ def _newcombe(pairs: pl.DataFrame, intervals: IntervalSettings) -> Row:
     }
 
 
-def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: IntervalSettings) -> Iterator[Row]:
+def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: IntervalSettings, seed: int) -> Iterator[Row]:
     judged = ours.filter(pl.col("rule") == "judge")
     for one, other in combinations(judged["judge"].unique().sort().drop_nulls(), 2):
         labels = {judge: judged.filter(pl.col("judge") == judge).select("item_id", "label") for judge in (one, other)}
@@ -259,7 +254,7 @@ def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: Interva
         a, b = complete["label"].to_list(), complete["label_other"].to_list()
         name = metric_name(benchmark.name, AGREEMENT, ALL_VARIANTS, "judge", f"{one}:{other}")
         interval = kappa_interval(
-            a, b, _seed(intervals, name), confidence=intervals.confidence, resamples=intervals.resamples
+            a, b, _seed(seed, name), confidence=intervals.confidence, resamples=intervals.resamples
         )
         yield {
             "benchmark": benchmark.name,
@@ -280,5 +275,5 @@ def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: Interva
         }
 
 
-def _seed(intervals: IntervalSettings, name: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{intervals.seed}/{name}".encode()).digest()[:8], "big")
+def _seed(seed: int, name: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")

@@ -1,61 +1,88 @@
 """The key of a model call: a fingerprint of everything that can change the answer, and of nothing else.
 
-What counts: the schema version, model and revision, system turn, rendered prompt, the image's bytes (by
-sha256), the decoding parameters that have an effect, sample index and seed. What doesn't: paths, row order,
-batch size, device, the artifact or partition that asks. Two artifacts that ask the same thing share the call.
+What counts, always: model and revision, the conversation (texts, and images by the sha256 of their bytes), the
+decoding parameters that have an effect, the sample's index and the project's seed. What counts only where it differs
+from its default: the engine's family (default `transformers`) and version (1), precision, endpoint, adapters,
+structured output, and whatever field with a default `ModelSpec` and `Decoding` get later. What doesn't count: role and
+template (the text they give does), paths, row order, batch size, device, the artifact or partition that asks. Two
+artifacts that ask the same thing share the call.
+
+The sample's index is real: `Prompt.sample_index` asks the same thing several times and keeps each answer. It has its
+place in every key and its column in the ledger since the first version, and a prompt that is sampled n times (best of
+n, agreement of a judge with itself) can't be told from n repeated calls without it.
 
 Encoding: every field is written as its length and its characters (None has a mark of its own), all of them as
-UTF-8, so no two identities write the same bytes. The hash is blake2b with 128 bits: among a billion calls the
-chance of one clash is about 1e-21.
+UTF-8, so no two identities write the same bytes. A conversation of one user turn with at most one image in front, which
+is all that could be asked at first, is written as three fields: system, prompt, image. Any other is one more field at
+the end, where the fields that differ from their defaults follow by name. So a new field leaves the keys of all calls
+that don't use it as they are. The hash is blake2b with 128 bits: among a billion calls the chance of one clash is about
+1e-21.
 
-Changing anything here changes every key, and every call is made, and paid, again. Where that is meant, raise
-`KEY_SCHEMA`; `tests/inference/test_keys.py` holds golden keys so that it can't happen by accident.
+Changing the encoding, or the default of a field, changes every key, and every call is made, and paid, again. Where
+that is meant, raise `KEY_SCHEMA`: old rows then stay in the ledger and are never found again.
+`tests/inference/test_keys.py` holds golden keys so that it can't happen by accident. A field that is added with a
+default, and an engine's raised version, need no such step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
+import json
+from collections.abc import Mapping
+from dataclasses import fields
 from hashlib import blake2b
+from typing import Any
 
-from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.inference.engines import engine_version
+from spavl_dag.inference.request import Decoding, ImageRef, Messages, ModelSpec, as_single_turn
 
 KEY_SCHEMA = 1
 KEY_BYTES = 16
 
+_DEFAULT_ENGINE = "transformers"
+_FIRST_DECODING = frozenset({"max_new_tokens", "temperature", "top_p", "top_k", "repetition_penalty"})
+"""Written in every key, at a place of their own."""
 
-@dataclass(frozen=True, slots=True)
-class CallIdentity:
-    """Everything that decides what a model call answers.
 
-    Attributes:
-        model: Model id, or a name of the weights' content for local models.
-        revision: Commit or md5 of the weights.
-        system: System turn, or None for no such turn (which differs from an empty one).
-        prompt: Rendered user turn.
-        image_sha256: Hex digest of the encoded image, or None for text only.
-        decoding: Decoding parameters.
-        sample_index: Number of the sample, where one prompt is sampled several times.
-        seed: The project's seed for this kind of call (not the row's own seed, which `row_seed` derives).
+class CallKeys:
+    """Makes the keys of calls to one model.
+
+    Args:
+        spec: Who is asked, and how.
+        seed: The project's seed (not the call's own, which `row_seed` derives).
     """
 
-    model: str
-    revision: str
-    system: str | None
-    prompt: str
-    image_sha256: str | None
-    decoding: Decoding
-    sample_index: int
-    seed: int
+    def __init__(self, spec: ModelSpec, seed: int) -> None:
+        """Hash what all calls share."""
+        self._spec = spec
+        self._end = f",{seed}"
+        self._options = _named(_options(spec))
+        self._system: str | None = None
+        self._start = self._hash_of_model(None)
 
+    def key(self, messages: Messages, sample_index: int = 0) -> bytes:
+        """The ledger key of a call: 16 bytes, the same on every machine and Python version.
 
-def call_key(identity: CallIdentity) -> bytes:
-    """The ledger key of a call: 16 bytes, the same on every machine and Python version."""
-    # One model's calls share these four: hash them once and continue from a copy.
-    state = _hash_of_model(identity.model, identity.revision, identity.system, identity.decoding).copy()
-    prompt, image = _field(identity.prompt), _field(identity.image_sha256)
-    state.update(_bytes(f"{prompt}{image}{identity.sample_index},{identity.seed}"))
-    return state.digest()
+        Args:
+            messages: The conversation.
+            sample_index: Number of the sample, where the same is asked several times.
+        """
+        single = as_single_turn(messages)
+        if single is None:
+            system, turn, more = None, "--", _named({"messages": _conversation(messages)})
+        else:
+            prompt, image, system = single
+            turn, more = _field(prompt) + ("-" if image is None else _field(image.sha256)), ""
+        if system != self._system:
+            self._system, self._start = system, self._hash_of_model(system)
+        state = self._start.copy()
+        state.update(_bytes(f"{turn}{sample_index}{self._end}{more}{self._options}"))
+        return state.digest()
+
+    def _hash_of_model(self, system: str | None) -> blake2b:
+        """Hash state after the fields that most calls share; never updated in place."""
+        spec = self._spec
+        shared = (f"spavl-call {KEY_SCHEMA}", spec.model, spec.revision, system, _canonical(spec.decoding))
+        return blake2b(_bytes("".join(map(_field, shared))), digest_size=KEY_BYTES)
 
 
 def row_seed(key: bytes) -> int:
@@ -63,11 +90,33 @@ def row_seed(key: bytes) -> int:
     return int.from_bytes(key[:8], "big") >> 1
 
 
-@lru_cache(maxsize=256)
-def _hash_of_model(model: str, revision: str, system: str | None, decoding: Decoding) -> blake2b:
-    """Hash state after the fields that all calls of one model share; never updated in place."""
-    fields = (f"spavl-call {KEY_SCHEMA}", model, revision, system, _canonical(decoding))
-    return blake2b(_bytes("".join(map(_field, fields))), digest_size=KEY_BYTES)
+def _options(spec: ModelSpec) -> dict[str, Any]:
+    """All that differs from its default and has no place of its own."""
+    options = dict(spec.options)
+    if spec.engine != _DEFAULT_ENGINE:
+        options["engine"] = spec.engine
+    if (version := engine_version(spec.engine)) > 1:
+        options["engine_version"] = version
+    for field in fields(Decoding):
+        value = getattr(spec.decoding, field.name)
+        if field.name not in _FIRST_DECODING and value != field.default:
+            options[f"decoding.{field.name}"] = value
+    return options
+
+
+def _named(options: Mapping[str, Any]) -> str:
+    """Fields by name, as JSON; nothing for no fields."""
+    return "".join(
+        f";{_field(name)}{_field(json.dumps(value, sort_keys=True, ensure_ascii=False))}"
+        for name, value in sorted(options.items())
+    )
+
+
+def _conversation(messages: Messages) -> list[Any]:
+    """Turns as lists; an image is told from a text by being a list."""
+    return [
+        [role, *([part.sha256] if isinstance(part, ImageRef) else part for part in parts)] for role, parts in messages
+    ]
 
 
 def _canonical(decoding: Decoding) -> str:

@@ -9,9 +9,8 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
 from spavl_dag.inference.ledger import CallRow, Ledger
-from spavl_dag.params.project import Params
-from spavl_dag.pipeline.layout import Project
-from spavl_dag.pipeline.stages import Stages
+from spavl_dag.integrations.dvc.lock import Lock
+from spavl_dag.pipeline.graph import Graph
 from spavl_dag.pipeline.store import Store
 
 
@@ -37,12 +36,12 @@ class Found:
 class Tracer:
     """Follows ids through the artifacts of a project."""
 
-    def __init__(self, project: Project, params: Params, ledger: Ledger) -> None:
-        """Nothing is read before it is asked for."""
-        self._store = Store(project)
-        self._models = list(params.models)
+    def __init__(self, graph: Graph, ledger: Ledger) -> None:
+        self._graph = graph
+        self._store = Store(graph.project)
+        self._models = list(graph.params.models)
         self._ledger = ledger
-        self._stages = Stages(project)
+        self._lock = Lock(graph)
 
     def trace(self, row_id: str) -> list[Found]:
         """Everything a row comes from, the row itself first.
@@ -59,7 +58,7 @@ class Tracer:
             ("images", "images", "image_id", self._image),
         ):
             try:
-                ids = self._store.read(artifact, table)[column]
+                ids = self._store.read(self._graph.asset(artifact), table)[column]
             except MissingInputError:
                 continue
             if row_id in ids:
@@ -110,12 +109,12 @@ class Tracer:
 
     def _rows(self, artifact: str, table: str | None, partition: str | None = None, **key: str) -> list[Found]:
         try:
-            rows = self._store.read(artifact, table, partition)
+            rows = self._store.read(self._graph.asset(artifact), table or artifact, partition)
         except MissingInputError:
             return []
         ((column, value),) = key.items()
-        stage = self._stages.get(artifact, partition)
-        recorded = self._stages.recorded(stage)
+        stage = self._graph.get(artifact, partition)
+        recorded = self._lock.recorded(stage)
         version = recorded.outs.get(stage.main_out) if recorded else None
         found = []
         for row in rows.filter(pl.col(column) == value).iter_rows(named=True):

@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.errors import MissingInputError, SpavlError
-from spavl_dag.params.project import ImageParams
-from spavl_dag.schemas import ImageQuarantine, Images, frame
+from spavl_dag.params.sections import ImageParams
+from spavl_dag.schemas import ImageQuarantine, Images, MissingClasses, PassedOverFiles, frame
 from spavl_dag.taxonomy import Taxonomy
 
 _SUFFIXES = {"JPEG": "jpg", "MPO": "jpg", "TIFF": "tif"}
@@ -30,20 +30,22 @@ class Collected:
     Attributes:
         images: Table `images`.
         quarantine: Table `quarantine`.
+        passed_over: Table `passed_over`.
     """
 
     images: pl.DataFrame
     quarantine: pl.DataFrame
+    passed_over: pl.DataFrame
 
 
-def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_root: Path, target: Path) -> Collected:
+def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: Path | None, target: Path) -> Collected:
     """Collect images and write their files.
 
     Args:
         params: Source and filters.
         taxonomy: The harm classes.
         seed: Of the drawn cards.
-        project_root: What `images.folder` is relative to.
+        folder: Where images come from, for source `folder`.
         target: Folder of the artifact; files go into `files/` below it.
 
     Raises:
@@ -51,10 +53,11 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_r
     """
     (target / FILES).mkdir(parents=True, exist_ok=True)
     quarantine: list[dict[str, Any]] = []
-    if params.source == "pictograms":
+    passed_over: list[str] = []
+    if folder is None:
         rows = list(_cards(params, taxonomy, seed, target))
     else:
-        rows, quarantine = _from_folder(params, taxonomy, project_root, target)
+        rows, quarantine, passed_over = _from_folder(params, taxonomy, folder, target)
     rows.sort(key=lambda row: row["image_id"])
     from spavl_dag.media.duplicates import near_duplicate_groups
 
@@ -64,20 +67,31 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, project_r
     return Collected(
         images=frame(Images, rows),
         quarantine=frame(ImageQuarantine, quarantine).sort("file", "reason"),
+        passed_over=frame(PassedOverFiles, [{"file": file} for file in passed_over]),
     )
 
 
-def classes_to_search(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataFrame) -> dict[str, str]:
+def missing_classes(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataFrame) -> pl.DataFrame:
     """The keywords of every class that has no image yet: what to search for next.
 
     Args:
         taxonomy: The harm classes.
         images: Table `images`.
         keywords: Table `keywords`.
+
+    Returns:
+        Table `missing` of the images.
     """
     have = set(images["class_ids"].explode())
     words = dict(keywords.group_by("class_id", maintain_order=True).agg("keyword").iter_rows())
-    return {harm.name: ", ".join(words.get(harm.slug, [])) for harm in taxonomy.classes if harm.slug not in have}
+    return frame(
+        MissingClasses,
+        [
+            {"class_id": harm.slug, "keywords": words.get(harm.slug, [])}
+            for harm in taxonomy.classes
+            if harm.slug not in have
+        ],
+    )
 
 
 def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> Iterator[dict[str, Any]]:
@@ -117,12 +131,11 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
 
 
 def _from_folder(
-    params: ImageParams, taxonomy: Taxonomy, project_root: Path, target: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    params: ImageParams, taxonomy: Taxonomy, folder: Path, target: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     from spavl_dag.media.files import read_image_bytes
     from spavl_dag.media.ingest import scan_folder
 
-    folder = project_root / params.folder
     if not folder.is_dir():
         raise MissingInputError(f"images.folder: {folder} is not a folder", "Fix the path in params.yaml.")
     ingest = scan_folder(
@@ -135,6 +148,9 @@ def _from_folder(
     )
     if not ingest.images:
         reasons = sorted({f"{q.reason}: {q.detail}" for q in ingest.quarantine})[:5]
+        if ingest.ignored:
+            some = ", ".join(ingest.ignored[:3])
+            reasons.append(f"passed over, for no image by their names: {len(ingest.ignored)} files, such as {some}")
         raise MissingInputError(
             f"images.folder: {folder} has no usable image" + "".join(f"\n  {reason}" for reason in reasons),
             "A sub-folder named as a harm class per class, or a manifest, says what belongs where.",
@@ -166,4 +182,4 @@ def _from_folder(
             }
         )
     quarantine = [{"file": q.file, "reason": q.reason, "detail": q.detail} for q in ingest.quarantine]
-    return rows, quarantine
+    return rows, quarantine, ingest.ignored

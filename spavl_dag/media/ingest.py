@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 import stat
 import unicodedata
 from collections.abc import Iterator
@@ -22,39 +21,13 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from spavl_dag.errors import MissingInputError
-from spavl_dag.media.decode import UnreadableImageError, decode_image
+from spavl_dag.media.decode import UnreadableImageError, decode_image, quietly
 from spavl_dag.media.duplicates import perceptual_hash
 from spavl_dag.media.files import UnusableFileError, printable, read_image_bytes, why_unopened
+from spavl_dag.media.formats import FORMATS_OF_SUFFIX, has_image_suffix, other_format
 from spavl_dag.media.manifest import ManifestRow, read_manifest
 from spavl_dag.taxonomy import Taxonomy, UnknownClassError
 
-_FORMATS_OF_SUFFIX = {
-    ".png": {"PNG"},
-    ".apng": {"PNG"},
-    ".jpg": {"JPEG", "MPO"},
-    ".jpeg": {"JPEG", "MPO"},
-    ".jpe": {"JPEG", "MPO"},
-    ".jfif": {"JPEG", "MPO"},
-    ".mpo": {"JPEG", "MPO"},
-    ".webp": {"WEBP"},
-    ".gif": {"GIF"},
-    ".bmp": {"BMP", "DIB"},
-    ".dib": {"BMP", "DIB"},
-    ".tif": {"TIFF"},
-    ".tiff": {"TIFF"},
-    ".avif": {"AVIF"},
-    ".jp2": {"JPEG2000"},
-    ".j2k": {"JPEG2000"},
-    ".jpx": {"JPEG2000"},
-    ".ppm": {"PPM"},
-    ".pgm": {"PPM"},
-    ".pbm": {"PPM"},
-    ".pnm": {"PPM"},
-}
-# Images that are not read: a file with such a suffix is told so instead of being passed over.
-_OTHER_IMAGE_SUFFIX = re.compile(
-    r"\.(?:svgz?|hei[cf]|jxl|psd|eps|ai|ico|icns|tga|pcx|wmf|emf|xcf|dng|cr[23]|nef|arw|raw|exr|hdr|dds|qoi|xpm)"
-)
 _ORIENTATION_TAG = 0x0112
 _REASON_OF_DECODE = {
     "empty": "empty",
@@ -211,7 +184,7 @@ def _candidates(scan: _Scan, rows: dict[str, ManifestRow], manifest: Path | None
         if key in rows:
             found.add(key)
             candidates.append(_Candidate(path, rows[key]))
-        elif pure.name.startswith(".") or not _has_image_suffix(pure):
+        elif pure.name.startswith(".") or not has_image_suffix(pure):
             ignored.append(path)
         elif own is None or os.path.realpath(scan.folder / path) != own:
             candidates.append(_Candidate(path, None))
@@ -256,11 +229,6 @@ def _refuse_linked_folder(scan: _Scan, path: str) -> None:
         scan.refuse(path, "linked_folder", "a link to a folder is not entered: move the folder itself here")
     else:
         scan.refuse(path, "outside_folder", "a link to a folder elsewhere is not entered: copy the folder here")
-
-
-def _has_image_suffix(path: PurePosixPath) -> bool:
-    suffix = path.suffix.lower()
-    return suffix in _FORMATS_OF_SUFFIX or _OTHER_IMAGE_SUFFIX.fullmatch(suffix) is not None
 
 
 def _is_inside(folder: Path, path: str) -> bool:
@@ -376,7 +344,7 @@ def _merged(scan: _Scan, image: IngestedImage, candidate: _Candidate, classes: t
 
 def _describe(data: bytes, suffix: str) -> tuple[str, list[str]]:
     """Format and notes of a decoded image; refuses animations, of which only a part would be seen."""
-    with Image.open(io.BytesIO(data)) as image:
+    with quietly(data), Image.open(io.BytesIO(data)) as image:
         file_format, mode, info = image.format or "unknown", image.mode, image.info
         # A MPO is a still with a second picture beside it (depth, other eye).
         if file_format != "MPO" and _is_animated(image):
@@ -386,7 +354,7 @@ def _describe(data: bytes, suffix: str) -> tuple[str, list[str]]:
     notes = []
     if not suffix:
         notes.append(f"no suffix, the content is {file_format}")
-    elif file_format not in _FORMATS_OF_SUFFIX.get(suffix, ()):
+    elif file_format not in FORMATS_OF_SUFFIX.get(suffix, ()):
         notes.append(f"suffix {printable(suffix)} but the content is {file_format}")
     if file_format == "MPO":
         notes.append("first picture of several used")
@@ -422,29 +390,7 @@ def _orientation(image: Image.Image) -> int | None:
 def _why_undecoded(error: UnreadableImageError, path: str, data: bytes) -> UnusableFileError:
     reason = _REASON_OF_DECODE.get(error.reason, "unreadable")
     if error.reason == "not_an_image":
-        other = _other_format(path, data)
+        other = other_format(path, data)
         if other:
             return UnusableFileError("unsupported_format", f"{other} is not read: convert it to PNG or JPEG")
     return UnusableFileError(reason, error.message)
-
-
-def _other_format(path: str, data: bytes) -> str | None:
-    """Name of the format of a file that Pillow isn't asked to read, if it is known."""
-    head = data[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if head.startswith(b"<svg") or (head.startswith((b"<?xml", b"<!--", b"<!doctype svg")) and b"<svg" in head):
-        return "SVG"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-        return "HEIC"
-    for magic, name in (
-        (b"%PDF", "PDF"),
-        (b"%!PS", "EPS"),
-        (b"8BPS", "PSD"),
-        (b"\xff\x0a", "JPEG XL"),
-        (b"\0\0\0\x0cJXL ", "JPEG XL"),
-        (b"\0\0\x01\0", "ICO"),
-        (b"gimp xcf", "XCF"),
-    ):
-        if data.startswith(magic):
-            return name
-    suffix = PurePosixPath(path).suffix.lower()
-    return suffix[1:].upper() if _OTHER_IMAGE_SUFFIX.fullmatch(suffix) else None

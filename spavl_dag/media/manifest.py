@@ -1,4 +1,4 @@
-"""A manifest: what a user says of the files of an image folder, as CSV with a header or as JSON lines.
+"""A manifest: what a user says of the files of an image folder, as CSV with a header, JSON lines or a JSON array.
 
 Belongs here: reading the two formats into one row per file. Not here: whether the files exist and can be used
 (`ingest`).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import unicodedata
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ _COLUMNS = {
     "licence": "license",
     "source": "source",
 }
+_NOTHING = ("", "nan", "<na>", "null", "n/a", "#n/a")
 _HINT = "Columns: `file`; and optionally `class` (several separated by ;), `caption`, `license`, `source`."
 
 
@@ -61,7 +63,7 @@ def read_manifest(path: Path, folder: Path) -> tuple[dict[str, ManifestRow], lis
     """Read a manifest.
 
     Args:
-        path: A `.jsonl` or `.ndjson` file, or else a CSV with a header. Unknown columns are passed over.
+        path: A `.jsonl`, `.ndjson` or `.json` file, or else a CSV with a header. Unknown columns are passed over.
         folder: What paths in it are relative to; absolute paths into it are made relative.
 
     Returns:
@@ -72,10 +74,10 @@ def read_manifest(path: Path, folder: Path) -> tuple[dict[str, ManifestRow], lis
         ParamsError: It can't be read as a whole: not UTF-8, no column `file`, broken quotes.
     """
     text = _read_text(path)
-    as_json = path.suffix.lower() in (".jsonl", ".ndjson")
+    as_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
     rows: dict[str, ManifestRow] = {}
     bad: list[BadRow] = []
-    for number, fields in _json_lines(text) if as_json else _csv_lines(path, text):
+    for number, fields in _json_rows(text) if as_json else _csv_lines(path, text):
         row = fields if isinstance(fields, str) else _row(fields, folder)
         if isinstance(row, str):
             bad.append((f"{path.name}:{number}", row))
@@ -86,6 +88,8 @@ def read_manifest(path: Path, folder: Path) -> tuple[dict[str, ManifestRow], lis
 
 
 def _read_text(path: Path) -> str:
+    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+        raise ParamsError(f"{path}: the manifest can't be read: it is no file", _HINT)
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -101,20 +105,30 @@ def _read_text(path: Path) -> str:
         raise ParamsError(f"{path}: not UTF-8 (byte {error.start})", hint) from None
 
 
-def _json_lines(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """One object per line, or one array of objects, which are counted from 1."""
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError):
+        whole = None
+    if isinstance(whole, list | dict):
+        for number, found in enumerate(whole if isinstance(whole, list) else [whole], 1):
+            yield number, _fields(found)
+        return
     # Not splitlines(): JSON strings may hold other line separators as they are.
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            yield number, _fields(json.loads(line))
         except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
-            continue
-        if isinstance(found, dict):
-            yield number, {_COLUMNS.get(key.strip().lower(), ""): value for key, value in found.items()}
-        else:
-            yield number, "not a JSON object"
+
+
+def _fields(found: object) -> dict[str, Any] | str:
+    if not isinstance(found, dict):
+        return "not a JSON object"
+    return {_COLUMNS.get(key.strip().lower(), ""): value for key, value in found.items()}
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -139,30 +153,56 @@ def _row(fields: dict[str, Any], folder: Path) -> ManifestRow | str:
     file = fields.get("file")
     if not isinstance(file, str) or not file.strip():
         return "names no file"
-    classes = fields.get("class")
+    classes = None if _is_nothing(fields.get("class")) else fields.get("class")
     names = classes.split(";") if isinstance(classes, str) else [] if classes is None else classes
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) or _is_nothing(name) for name in names):
         return "`class` must be text or a list of texts"
-    for key in ("caption", "license", "source"):
-        if not isinstance(fields.get(key), str | None):
+    texts = {key: _text(fields.get(key)) for key in ("caption", "license", "source")}
+    for key, text in texts.items():
+        if text is None:
             return f"`{key}` must be text"
     return ManifestRow(
         file=_relative(file, folder),
-        classes=tuple(name.strip() for name in names if name.strip()),
-        caption=one_line(fields.get("caption") or "") or None,
-        license=one_line(fields.get("license") or "") or None,
-        source=one_line(fields.get("source") or "") or None,
+        classes=tuple(name.strip() for name in names if not _is_nothing(name)),
+        caption=texts["caption"] or None,
+        license=texts["license"] or None,
+        source=texts["source"] or None,
     )
+
+
+def _is_nothing(value: object) -> bool:
+    """Whether a table's writer means by a value that there is none."""
+    if isinstance(value, str):
+        return value.strip().lower() in _NOTHING
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _text(value: object) -> str | None:
+    """A cell as one line, empty where there is nothing; None for what is neither text nor a number."""
+    if _is_nothing(value):
+        return ""
+    if isinstance(value, float) and value.is_integer():  # a column of numbers with a gap becomes one of floats
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    return one_line(str(value))
 
 
 def _relative(file: str, folder: Path) -> str:
     """A path as the scan spells it: relative, with slashes, without "." and ".." where that is possible."""
+    # Blanks around a name come from a table's layout, unless there is such a file.
+    if file != file.strip() and not _is_there(folder, file):
+        file = file.strip()
     # A manifest written on Windows has backslashes; elsewhere they may be part of a name.
-    if "\\" in file and not os.path.lexists(folder / file):
+    if "\\" in file and not _is_there(folder, file):
         file = file.replace("\\", "/")
     if os.path.isabs(file):
         file = os.path.relpath(file, os.path.abspath(folder))
     return os.path.normpath(file).replace(os.sep, "/")
+
+
+def _is_there(folder: Path, file: str) -> bool:
+    return os.path.lexists(folder / file)
 
 
 def _merged(first: ManifestRow, second: ManifestRow) -> ManifestRow:

@@ -1,17 +1,16 @@
-"""The choices that decide an evaluation; no heavy import, so that a schema of params can use it."""
+"""The choices that decide an evaluation."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from spavl_dag.params.base import Section
+from spavl_dag.params.models import NewTokens, Template
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class BenchmarkParams(_Strict):
+class BenchmarkParams(Section):
     """Where a benchmark's items come from, and how the model is asked them."""
 
     source: Annotated[
@@ -21,9 +20,14 @@ class BenchmarkParams(_Strict):
     folder: Annotated[str | None, Field(description="for folder: relative to evaluation.folder")] = None
     hub: Annotated[str | None, Field(description="for hub: the dataset's id")] = None
     revision: str | None = None
-    prompt: Annotated[str | None, Field(description="Jinja template file; null: the policy's")] = None
-    max_new_tokens: Annotated[int, Field(ge=1, le=32768)]
-    limit: Annotated[int | None, Field(ge=1, description="at most so many items per variant, drawn by seed")] = None
+    subset: Annotated[
+        bool, Field(description="for folder and hub: these are not all items that were published, and that is meant")
+    ] = False
+    prompt: Annotated[Template | None, Field(description="Jinja template file; null: the policy's")] = None
+    max_new_tokens: NewTokens
+    limit: Annotated[
+        int | None, Field(ge=1, le=100_000_000, description="at most so many items per variant, drawn by seed")
+    ] = None
     image: Annotated[
         Literal["own", "blank", "none"],
         Field(description="blank: a white one for texts without; none: no image for any item"),
@@ -38,7 +42,7 @@ class BenchmarkParams(_Strict):
         return self
 
 
-class GateParams(_Strict):
+class GateParams(Section):
     """What a checkpoint must hold to pass, compared with the baseline."""
 
     safety: Annotated[list[str], Field(description="metrics that must fall beyond the interval of the difference")]
@@ -47,12 +51,18 @@ class GateParams(_Strict):
     tolerance: Annotated[float, Field(ge=0, le=1, description="in points of a rate: 0.05 is 5 points")]
 
 
-class EvaluationParams(_Strict):
+class IntervalSettings(Section):
+    """How uncertainty is computed."""
+
+    confidence: Annotated[float, Field(gt=0, lt=1, description="coverage of all intervals")]
+    resamples: Annotated[int, Field(ge=100, le=10_000_000, description="of each bootstrap")]
+
+
+class EvaluationParams(Section):
     """How checkpoints are measured."""
 
     baseline: Annotated[str, Field(description="key of experiments that all others are compared with")]
-    confidence: Annotated[float, Field(gt=0, lt=1)]
-    resamples: Annotated[int, Field(ge=100, description="of the bootstrap")]
-    folder: Annotated[str, Field(description="where the folders of benchmarks lie; relative to the project")]
+    interval: IntervalSettings
+    folder: Annotated[str, Field(min_length=1, description="where the folders of benchmarks lie, in the project")]
     benchmarks: dict[str, BenchmarkParams]
     gate: GateParams

@@ -1,1 +1,1 @@
-"""A project on disk: its layout, params, stages and artifacts, and how an artifact is made."""
+"""What an artifact is: its declaration, what it depends on, how it is made and kept. Knows no tool."""

@@ -7,68 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from spavl_dag.errors import SpavlError
-
-PartitionKind = Literal["models", "experiments"]
-"""Section of params.yaml whose keys are the partitions of an artifact."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArtifactKind:
-    """An artifact's name and place.
-
-    Attributes:
-        name: Name of the Dagster asset, the DVC stage and the folder.
-        parent: Top-level folder it lives in.
-        partitions: The section of params.yaml that it has one part per key of, or None.
-    """
-
-    name: str
-    parent: str = "data"
-    partitions: PartitionKind | None = None
-
-    def out(self, partition: str | None = None) -> str:
-        """Folder of the artifact or of one part, relative to the project."""
-        base = f"{self.parent}/{self.name}"
-        return f"{base}/{partition}" if partition else base
-
-
-ARTIFACTS: dict[str, ArtifactKind] = {
-    kind.name: kind
-    for kind in (
-        ArtifactKind("base_model", parent="models"),
-        ArtifactKind("keywords"),
-        ArtifactKind("images"),
-        ArtifactKind("captions"),
-        ArtifactKind("questions"),
-        ArtifactKind("responses", partitions="models"),
-        ArtifactKind("safety_labels", partitions="models"),
-        ArtifactKind("safety_groups"),
-        ArtifactKind("pairs"),
-        ArtifactKind("preferences"),
-        ArtifactKind("dataset"),
-        ArtifactKind("reward_model", parent="models"),
-        ArtifactKind("checkpoints", parent="models", partitions="experiments"),
-        ArtifactKind("benchmarks"),
-        ArtifactKind("eval_responses", parent="eval", partitions="experiments"),
-        ArtifactKind("eval_scores", parent="eval", partitions="experiments"),
-        ArtifactKind("report", parent="eval"),
-    )
-}
-"""All artifacts, in an order in which they can be made."""
-
-
-def artifact_kind(name: str) -> ArtifactKind:
-    """Look an artifact up.
-
-    Raises:
-        SpavlError: There is none of that name.
-    """
-    if name not in ARTIFACTS:
-        raise SpavlError(f"there is no artifact '{name}'", f"One of: {', '.join(ARTIFACTS)}.")
-    return ARTIFACTS[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +39,13 @@ class Project:
         return self.root / "params.yaml"
 
     @property
+    def dvc_file(self) -> Path:
+        """The stages, written by `spavl graph write`."""
+        return self.root / "dvc.yaml"
+
+    @property
     def work(self) -> Path:
-        """What is neither data nor code: ledger, locks, staging, failures. Ignored by git and DVC."""
+        """What is neither data nor code: ledger, locks, failures. Ignored by git and DVC."""
         return self.root / ".spavl"
 
     @property
@@ -114,9 +59,9 @@ class Project:
         return self.work / "training"
 
     @property
-    def noted_runs(self) -> Path:
-        """Which MLflow run each version of a checkpoint was logged to."""
-        return self.work / "mlflow_runs.json"
+    def hashes(self) -> Path:
+        """Content hashes by path, size and time of change."""
+        return self.work / "hashes.json"
 
     @property
     def locks(self) -> Path:
@@ -132,11 +77,3 @@ class Project:
     def dagster_home(self) -> Path:
         """Dagster's instance."""
         return self.root / ".dagster"
-
-    def out(self, artifact: str, partition: str | None = None) -> Path:
-        """Folder of an artifact or of one part of it."""
-        return self.root / artifact_kind(artifact).out(partition)
-
-    def table(self, artifact: str, table: str | None = None, partition: str | None = None) -> Path:
-        """Parquet file of a table; the main table is named as the artifact."""
-        return self.out(artifact, partition) / f"{table or artifact}.parquet"

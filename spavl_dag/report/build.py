@@ -4,76 +4,93 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import polars as pl
 
-from spavl_dag.report import appendix, comparison, training
-from spavl_dag.report.blocks import Section
+from spavl_dag.charts import THEME
+from spavl_dag.evaluation.headlines import HARM, HEADLINES, UNSAFE
+from spavl_dag.report import figures, paper
 from spavl_dag.report.inputs import ReportInputs
-from spavl_dag.report.numbers import HARM_SCORE, UNSAFE_RATE
-from spavl_dag.report.render import render_html, render_markdown
-from spavl_dag.report.summary import summary
-from spavl_dag.report.view import View, data_scale_families
+from spavl_dag.report.render import Format, render
+from spavl_dag.report.statistics import SHARES
+from spavl_dag.report.view import CURVES, View, legend
 
+TITLE = "SPA-VL: alignment report"
+SECTIONS = {
+    "summary": "Summary",
+    "leaderboard": "Leaderboard",
+    "gate": "Gate",
+    "differences": "Differences from the baseline",
+    "data-scale": "Data scale",
+    "classes": "Harm by class",
+    "paper": "Beside the paper's Table 2",
+    "training": "Training",
+    "reward-model": "Reward model",
+    "examples": "Examples",
+    "dataset": "Dataset",
+    "scores": "All scores",
+    "lineage": "Lineage",
+    "reproduce": "How to make it again",
+}
+"""Heading by anchor; the anchor names the template of `templates/sections/` too."""
+
+_EFFECTS: dict[figures.EffectKind, str] = {
+    "better": "better: the interval excludes zero",
+    "same": "not told apart from the baseline",
+    "worse": "worse: the interval excludes zero",
+}
 _HEADLINE = {"unsafe_rate": pl.Float64, "harm_score": pl.Float64}
 
 
 def build_report(inputs: ReportInputs) -> dict[str, bytes]:
-    """All files of the report by name; the same inputs give the same bytes.
+    """All files of the report by path inside it; the same inputs give the same bytes.
 
     What is missing leaves a sentence in the report.
 
     Returns:
-        `report.html` (self-contained), `report.md`, `metrics.json` ({checkpoint: {metric: value}}), `data_scale.csv`
-        (pairs, method, unsafe_rate, harm_score), `leaderboard.csv` (the same by checkpoint) and `curves.csv`
-        (checkpoint, step, metric, value).
+        `report.html` (self-contained), `report.md`, `metrics/<checkpoint>.json` (the few headlines that `dvc metrics
+        show` prints), `curves/<curve>.csv` (checkpoint, step and value; long trainings as means of stretches),
+        `data_scale.csv` (pairs, method, unsafe_rate, harm_score) and `leaderboard.csv` (the same by checkpoint).
     """
     view = View(inputs)
-    sections = _sections(view)
     return {
-        "report.html": render_html(sections).encode(),
-        "report.md": render_markdown(sections).encode(),
-        "metrics.json": (json.dumps(metrics(view), indent=2, sort_keys=True, allow_nan=False) + "\n").encode(),
+        "report.html": _page(view, "html").encode(),
+        "report.md": _page(view, "markdown").encode(),
+        **{f"metrics/{info.key}.json": _json(metrics(view, info.key)) for info in inputs.checkpoints},
+        **{f"curves/{name}.csv": _csv(table) for name, table in curve_tables(view).items()},
         "data_scale.csv": _csv(data_scale_rows(view)),
         "leaderboard.csv": _csv(leaderboard_rows(view)),
-        "curves.csv": _csv(curve_rows(view)),
     }
 
 
-def _sections(view: View) -> list[Section]:
-    return [
-        summary(view),
-        comparison.leaderboard(view),
-        comparison.gate(view),
-        comparison.differences(view),
-        comparison.data_scale(view),
-        comparison.classes(view),
-        comparison.paper_table(view),
-        training.curves(view),
-        training.reward_model(view),
-        appendix.examples(view),
-        appendix.dataset(view),
-        appendix.all_scores(view),
-        appendix.lineage(view),
-        appendix.reproduce(),
-    ]
+def _page(view: View, format_: Format) -> str:
+    return render(
+        {"html": "report.html.j2", "markdown": "report.md.j2"}[format_],
+        format_,
+        view=view,
+        title=TITLE,
+        sections=SECTIONS,
+        shares=SHARES,
+        theme=THEME,
+        paper=paper,
+        curve_kinds=list(CURVES),
+        effect_legend=[figures.Panel(text, figures.effect_sample(kind)) for kind, text in _EFFECTS.items()],
+        calibration_legend=legend(
+            "calibration", ["reward model with 95 % intervals; the dashed line is perfect calibration"]
+        ),
+    )
 
 
-def metrics(view: View) -> dict[str, dict[str, float]]:
-    """Every known score by checkpoint and name."""
-    return {
-        info.key: {score.name: score.value for score in view.scores.of(info.key) if score.value is not None}
-        for info in view.inputs.checkpoints
-    }
+def metrics(view: View, checkpoint: str) -> dict[str, float]:
+    """The few numbers of a checkpoint that a terminal has room for, to four digits."""
+    scores = {headline.key: view.scores.get(checkpoint, headline) for headline in HEADLINES if headline.in_dvc}
+    return {name: round(s.value, 4) for name, s in scores.items() if s is not None and s.value is not None}
 
 
 def data_scale_rows(view: View) -> pl.DataFrame:
     """Unsafe rate and harm score by number of training pairs."""
-    rows = [
-        (pairs, family.title, *_headline(view, key))
-        for family in data_scale_families(view.inputs.checkpoints)
-        for key, pairs in family.members
-    ]
+    rows = [(pairs, family.title, *_headline(view, key)) for family in view.families for key, pairs in family.members]
     return pl.DataFrame(rows, schema={"pairs": pl.Int64, "method": pl.String, **_HEADLINE}, orient="row")
 
 
@@ -84,21 +101,24 @@ def leaderboard_rows(view: View) -> pl.DataFrame:
 
 
 def _headline(view: View, key: str) -> tuple[float | None, ...]:
-    scores = (view.scores.get(key, measure) for measure in (UNSAFE_RATE, HARM_SCORE))
+    scores = (view.scores.get(key, headline) for headline in (UNSAFE, HARM))
     return tuple(score.value if score else None for score in scores)
 
 
-def curve_rows(view: View) -> pl.DataFrame:
-    """All training curves, one number a row, in the order of the checkpoints."""
-    schema = {"checkpoint": pl.String, "step": pl.Int64, "metric": pl.String, "value": pl.Float64}
-    if view.inputs.curves.is_empty():
-        return pl.DataFrame(schema=schema)
-    keys = list(dict.fromkeys(info.key for info in view.inputs.checkpoints))
-    return (
-        view.inputs.curves.select(list(schema))
-        .filter(pl.col("value").is_finite(), pl.col("checkpoint").is_in(keys))
-        .sort(pl.col("checkpoint").cast(pl.Enum(keys)), "step", "metric")
-    )
+def curve_tables(view: View) -> dict[str, pl.DataFrame]:
+    """The curves as they are drawn, a table for each kind: checkpoint, step, and the value under the kind's name."""
+    every = [curve for curves in view.curves.values() for curve in curves]
+    tables = {}
+    for title in dict.fromkeys(curve.title for curve in every):
+        name = re.sub(r"\W+", "_", title.lower())
+        rows = [(c.info.key, int(p.x), p.y) for c in every if c.title == title for p in c.points]
+        schema = {"checkpoint": pl.String, "step": pl.Int64, name: pl.Float64}
+        tables[name] = pl.DataFrame(rows, schema=schema, orient="row")
+    return tables
+
+
+def _json(document: dict[str, float]) -> bytes:
+    return (json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
 def _csv(table: pl.DataFrame) -> bytes:

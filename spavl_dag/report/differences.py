@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from spavl_dag.params.training import ExperimentParams
+from spavl_dag.params.training import Experiment
 
 _NOT_A_CHOICE = ("label",)
 
 
-def flat_params(params: ExperimentParams) -> dict[str, Any]:
-    """Every stated choice by dotted name (`settings.beta`); what is null or only a name for people is left out."""
+def flat_params(params: Experiment) -> dict[str, Any]:
+    """Every choice by dotted name (`hyperparameters.beta`); what is null or only a name for people is left out."""
     return {name: value for name, value in _flat(params.model_dump()) if name not in _NOT_A_CHOICE}
 
 
-def differing_params(experiments: Mapping[str, ExperimentParams]) -> dict[str, dict[str, Any]]:
+def differing_params(experiments: Mapping[str, Experiment]) -> dict[str, dict[str, Any]]:
     """Of each experiment, the choices in which the trained ones are not all alike.
 
     Args:

@@ -6,7 +6,7 @@ a report too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,11 +21,9 @@ class CheckpointInfo:
         key: Its key of `experiments`.
         label: How it is shown.
         method: Training method, or `none`.
-        params: What sets it apart from the others, by dotted name (`settings.beta`).
+        params: What sets it apart from the others, by dotted name (`hyperparameters.beta`).
         rows: Pairs or questions it was trained on; None for a model as it is.
         md5: Its content hash, as dvc.lock holds it.
-        run_id: Its MLflow run.
-        seconds: Wall time of the training; not shown unless given, for it differs from run to run.
     """
 
     key: str
@@ -34,8 +32,6 @@ class CheckpointInfo:
     params: Mapping[str, Any] = field(default_factory=dict)
     rows: int | None = None
     md5: str | None = None
-    run_id: str | None = None
-    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +59,15 @@ class ReportInputs:
         class_scores: Table `class_scores` of all checkpoints, with a column `checkpoint`.
         curves: Table `curve` of all checkpoints, with a column `checkpoint`.
         reward_model: None where none was trained.
-        dataset: What `card.dataset_statistics` counted.
-        examples: Columns checkpoint, benchmark, item_id, question, response, label.
-        lineage: Columns stage, md5, commit.
+        dataset: What `statistics.dataset_statistics` counted.
+        examples: Columns checkpoint, benchmark, item_id, question, response, label; see `examples.choose_examples`.
+        lineage: Columns stage, md5.
         judge: Name of the judge that is shown first where several judged.
         class_names: Display name of a class by its slug.
         confidence: Of all intervals.
+        simulated: Whether the answering models are simulated respondents.
+        drawn_benchmarks: Names of the benchmarks whose items are drawn pictograms.
+        judge_is_base_model: Whether the judge is the very model that is aligned.
         show_text: Whether texts of models may be shown; else only their length is.
     """
 
@@ -85,4 +84,7 @@ class ReportInputs:
     judge: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     confidence: float = 0.95
+    simulated: bool = False
+    drawn_benchmarks: Set[str] = frozenset()
+    judge_is_base_model: bool = False
     show_text: bool = False

@@ -1,6 +1,6 @@
 """The scores a report speaks of: found in the table of all scores, compared, and written as people read them.
 
-Belongs here: what a number means. Not here: sentences and tables made of numbers (`sections`).
+Belongs here: what a number means. Not here: sentences and tables made of numbers (`templates/content.j2`).
 """
 
 from __future__ import annotations
@@ -11,51 +11,16 @@ from typing import Any, Literal
 
 import polars as pl
 
-from spavl_dag.report.blocks import Mark
+from spavl_dag.evaluation.headlines import Headline
+from spavl_dag.evaluation.schemas import ALL_VARIANTS
 
 NOTHING = "\u2013"
 """Stands where there is no number."""
 
 MINUS = "\u2212"
 
-POOLED = "all"
-"""Variant of a score over all variants of a benchmark."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """What a report follows from checkpoint to checkpoint.
-
-    Attributes:
-        title: How it is shown.
-        benchmark: As in the scores.
-        metric: As in the scores.
-        rules: Scoring rules, the one to be preferred first.
-    """
-
-    title: str
-    benchmark: str
-    metric: str
-    rules: tuple[str, ...]
-
-
-UNSAFE_RATE = Measure("HarmEval unsafe rate", "harm_eval", "unsafe_rate", ("judge",))
-HARM_SCORE = Measure("HarmEval harm score", "harm_eval", "harm_score", ("pairwise",))
-_ATTACKED = ("judge", "refusal_keywords")
-MEASURES = (
-    UNSAFE_RATE,
-    HARM_SCORE,
-    Measure("HelpEval win rate", "help_eval", "win_rate", ("pairwise",)),
-    Measure("MM-SafetyBench attack success", "mm_safetybench", "attack_success_rate", _ATTACKED),
-    Measure("AdvBench attack success", "advbench", "attack_success_rate", _ATTACKED),
-    Measure("FigStep attack success", "figstep", "attack_success_rate", _ATTACKED),
-    Measure("POPE accuracy", "pope", "accuracy", ("yes_no",)),
-    Measure("POPE F1", "pope", "f1", ("yes_no",)),
-    Measure("VQA accuracy", "vqa", "accuracy", ("vqa_accuracy", "exact_match")),
-    Measure("caption accuracy", "captions", "accuracy", ("exact_match",)),
-    Measure("over-refusal", "xstest", "over_refusal", ("judge", "refusal_keywords")),
-)
-"""Columns of the leaderboard."""
+Mark = Literal["better", "worse"]
+"""What a difference from the baseline means, where its interval excludes zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +57,14 @@ class Score:
 
 
 class Scores:
-    """All scores, by checkpoint and measure."""
+    """All scores, by checkpoint and headline."""
 
     def __init__(self, table: pl.DataFrame, judge: str | None) -> None:
         """Index the table once; an empty one will do.
 
         Args:
             table: Scores of all checkpoints.
-            judge: Whose scores stand for a measure that several judged.
+            judge: Whose scores stand for a headline that several judged.
         """
         self._judge = judge
         self._rows: dict[tuple[str, str, str], list[Score]] = {}
@@ -108,16 +73,16 @@ class Scores:
             score = Score(**{name: finite(row[name]) for name in names})
             self._rows.setdefault((row["checkpoint"], row["benchmark"], row["metric"]), []).append(score)
 
-    def get(self, checkpoint: str, measure: Measure, variant: str = POOLED) -> Score | None:
-        """A checkpoint's score, by the first of the measure's rules that was used.
+    def get(self, checkpoint: str, headline: Headline, variant: str = ALL_VARIANTS) -> Score | None:
+        """A checkpoint's score, by the first of the headline's rules that was used.
 
         A benchmark with one variant has no pooled score: its only one stands for it.
         """
-        found = self._rows.get((checkpoint, measure.benchmark, measure.metric), [])
+        found = self._rows.get((checkpoint, headline.benchmark, headline.metric), [])
         of_variant = [score for score in found if score.variant == variant]
-        if not of_variant and variant == POOLED and len({score.variant for score in found}) == 1:
+        if not of_variant and variant == ALL_VARIANTS and len({score.variant for score in found}) == 1:
             of_variant = found
-        by_rule = {rule: [s for s in of_variant if s.rule == rule] for rule in measure.rules}
+        by_rule = {rule: [s for s in of_variant if s.rule == rule] for rule in headline.rules}
         scores = next((scores for scores in by_rule.values() if scores), [])
         return next((score for score in scores if score.judge == self._judge), scores[0] if scores else None)
 
@@ -146,6 +111,11 @@ class GateResult:
         signs = {"passed": "✓ passed", "failed": "✗ failed", "baseline": "baseline", "unchecked": "not checked"}
         return signs.get(self.state, "? not fully measured")
 
+    @property
+    def mark(self) -> Mark | None:
+        """Its colour."""
+        return {"passed": "better", "failed": "worse"}.get(self.state)  # type: ignore[return-value]
+
 
 def gate_result(gate: pl.DataFrame, checkpoint: str, baseline: str) -> GateResult:
     """What the gate's rows say of one checkpoint."""
@@ -173,9 +143,19 @@ def points(value: float | None) -> str:
     return shown.replace("-", MINUS) if shown.startswith("-") else f"+{shown}"
 
 
-def short(value: float) -> str:
+def short(value: float | None) -> str:
     """A number with three digits that count."""
-    return f"{value:.3g}".replace("-", MINUS)
+    return NOTHING if value is None else f"{value:.3g}".replace("-", MINUS)
+
+
+def p_value(value: float | None) -> str:
+    """A p value with three digits, or that it is smaller than they can show."""
+    return NOTHING if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def plain(value: float | None) -> str:
+    """A number with four digits behind the point."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.4f}"
 
 
 def span(low: float | None, high: float | None) -> str | None:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from spavl_dag.evaluation.headlines import ADVBENCH, MM_SAFETYBENCH, UNSAFE, Headline
+
 Percent = float
 
-TABLE_2_COLUMNS = (
-    ("mm_safetybench", "attack_success_rate", "text", "MM-SafetyBench text"),
-    ("mm_safetybench", "attack_success_rate", "sd", "MM-SafetyBench SD"),
-    ("mm_safetybench", "attack_success_rate", "typo", "MM-SafetyBench Typo"),
-    ("mm_safetybench", "attack_success_rate", "sd_typo", "MM-SafetyBench SD+Typo"),
-    ("mm_safetybench", "attack_success_rate", "all", "MM-SafetyBench average"),
-    ("advbench", "attack_success_rate", "vanilla", "AdvBench vanilla"),
-    ("advbench", "attack_success_rate", "suffix", "AdvBench suffix"),
-    ("harm_eval", "unsafe_rate", "all", "HarmEval unsafe rate"),
+TABLE_2_COLUMNS: tuple[tuple[Headline, str, str], ...] = (
+    (MM_SAFETYBENCH, "text", "MM-SafetyBench text"),
+    (MM_SAFETYBENCH, "sd", "MM-SafetyBench SD"),
+    (MM_SAFETYBENCH, "typo", "MM-SafetyBench Typo"),
+    (MM_SAFETYBENCH, "sd_typo", "MM-SafetyBench SD+Typo"),
+    (MM_SAFETYBENCH, "all", "MM-SafetyBench average"),
+    (ADVBENCH, "vanilla", "AdvBench vanilla"),
+    (ADVBENCH, "suffix", "AdvBench suffix"),
+    (UNSAFE, "all", "HarmEval unsafe rate"),
 )
-"""Benchmark, metric and variant of each number below, and its heading."""
+"""Headline and variant of each number below, and its heading."""
 
 TABLE_2: Mapping[str, tuple[Percent, ...]] = {
     "LLaVA-7B": (34.52, 7.74, 22.62, 17.26, 20.54, 98.08, 99.81, 44.15),

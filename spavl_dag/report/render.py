@@ -1,93 +1,86 @@
-"""Sections as one HTML page, and as Markdown.
+"""Templates as HTML and as Markdown: one content, written by the macros of one format or the other.
 
-Everything is escaped here: the page by Jinja, the Markdown word by word. The page needs nothing from outside and runs
-no script.
+Whatever a template puts out is escaped here, in both formats: a value is shown literally, whoever wrote it.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Literal, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 from markupsafe import Markup
 
-from spavl_dag.report.blocks import Block, Bullets, Cell, Code, Column, Figure, Fold, Section, Table, Text
-from spavl_dag.report.charts import COLOURS
-from spavl_dag.text import escape_html, escape_markdown
+from spavl_dag.report import numbers
+from spavl_dag.text import escape_html, escape_markdown, redact
 
-TITLE = "SPA-VL: alignment report"
+Format = Literal["html", "markdown"]
 
-# Words that mean nothing to Markdown wherever they stand: letters, or a number, with the punctuation of a sentence.
-_NUMBER = r"[\u2212+]?\d+(?:[.,]\d+)*"
-_PLAIN_WORD = re.compile(
-    rf"\(?[A-Za-z]+(?:-[A-Za-z]+)*\)?[,;:]?|[A-Za-z]{{2,}}\)?[.]|\(?{_NUMBER}[,;:]?"
-    rf"|\(?(?:{_NUMBER}\u2013)?[\u2212+]?\d+\.\d+\)?[,;:]?|[%\u2013]"
-)
+_ESCAPES: Mapping[Format, Callable[[str], str]] = {"html": escape_html, "markdown": escape_markdown}
 
 
-def render_html(sections: Sequence[Section]) -> str:
-    """A self-contained page."""
-    environment = Environment(
-        loader=PackageLoader("spavl_dag.report", ""),
-        autoescape=True,
+class Column(NamedTuple):
+    """A column's head; numbers stand to the right."""
+
+    title: str
+    note: str | None = None
+    number: bool = False
+
+
+def losses(lost: Mapping[str, int]) -> str:
+    """How many were lost for which reason, most first."""
+    return "; ".join(f"{reason} {n:,}" for reason, n in sorted(lost.items(), key=lambda item: (-item[1], item[0])))
+
+
+@cache
+def environment(format_: Format) -> Environment:
+    """Templates whose values are escaped for a format; `f` holds the format's macros."""
+    escape = _ESCAPES[format_]
+
+    def shown(value: Any) -> Markup:
+        if isinstance(value, Markup):
+            return value
+        nothing = value is None or type(value) is Undefined  # what `x if y` gives without y; a lacking name is an error
+        return Markup(escape(numbers.NOTHING if nothing else str(value)))
+
+    made = Environment(
+        loader=PackageLoader("spavl_dag.report"),
+        autoescape=True,  # what `finalize` has escaped is Markup: it is not escaped again
+        finalize=shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # Besides escaping, this drops invisible and bidirectional characters.
-    environment.filters["literal"] = lambda text: Markup(escape_html(text))
-    environment.filters["drawn"] = Markup
-    return environment.get_template("report.html.j2").render(title=TITLE, sections=sections, colours=range(COLOURS))
+    made.filters |= {name: getattr(numbers, name) for name in ("percent", "points", "p_value", "plain", "short")}
+    made.filters |= {"thousands": "{:,}".format, "redact": redact, "losses": losses, "col": Column, "num": _number}
+    made.filters |= {"drawn": Markup, "one_line": lambda text: Markup(" ".join(text.split()))}
+    made.globals |= {
+        "col": Column,
+        "num": _number,
+        "span": numbers.span,
+        "points_span": numbers.points_span,
+    }
+    made.globals["f"] = made.get_template(f"{format_}.j2").module
+    return made
 
 
-def render_markdown(sections: Sequence[Section]) -> str:
-    """The same in Markdown; charts are given as their numbers."""
-    lines = [f"# {_inline(TITLE)}", ""]
-    for section in sections:
-        lines += [f"## {_inline(section.title)}", ""]
-        for block in section.blocks:
-            lines += _markdown(block)
-    return "\n".join(lines).rstrip() + "\n"
+def render(template: str, format_: Format, **context: Any) -> str:
+    """A template, filled in; in Markdown at most one line in a row is empty.
+
+    Args:
+        template: Its name in `templates/`.
+        format_: What is escaped for, and whose macros are used.
+        **context: What the template reads.
+    """
+    text = environment(format_).get_template(template).render(**context)
+    if format_ == "html":
+        return text
+    lines = [line.rstrip() for line in text.splitlines()]
+    kept = [line for i, line in enumerate(lines) if line or (i and lines[i - 1])]
+    return "\n".join(kept).strip() + "\n"
 
 
-def _markdown(block: Block) -> Iterator[str]:
-    match block:
-        case Text():
-            yield from (_inline(block.text), "")
-        case Bullets():
-            yield from (f"- {_inline(item)}" for item in block.items)
-            yield ""
-        case Code():
-            yield from (f"    {line}" for line in block.text.splitlines())
-            yield ""
-        case Figure():
-            yield from _markdown(block.numbers)
-        case Fold():
-            yield from (f"### {_inline(block.title)}", "")
-            for inner in block.blocks:
-                yield from _markdown(inner)
-        case Table():
-            yield from (f"{_inline(block.caption)}:", "")
-            yield _row([_head(column) for column in block.columns])
-            yield _row(["---:" if column.numeric else "---" for column in block.columns])
-            yield from (_row([_cell(cell) for cell in row]) for row in block.rows)
-            yield ""
-
-
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _head(column: Column) -> str:
-    return _inline(f"{column.title} ({column.note})" if column.note else column.title)
-
-
-def _cell(cell: Cell) -> str:
-    return _inline(f"{cell.text} ({cell.note})" if cell.note else cell.text)
-
-
-def _inline(text: str) -> str:
-    """Text that Markdown shows literally; plain words are left as they are, so that the source can be read too."""
-    return " ".join(word if _PLAIN_WORD.fullmatch(word) else escape_markdown(word) for word in text.split())
+def _number(title: str, note: str | None = None) -> Column:
+    return Column(title, note, number=True)

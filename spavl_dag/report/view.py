@@ -1,13 +1,61 @@
-"""The inputs of a report, looked at the way its sections need them."""
+"""The inputs of a report, looked at the way its sections need them: what the templates write down.
+
+Belongs here: which numbers stand in which row. Not here: words (`templates/`) and drawing (`figures`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Literal, NamedTuple
 
+import polars as pl
+
+from spavl_dag.evaluation.benchmarks import BENCHMARKS
+from spavl_dag.evaluation.headlines import HARM, HEADLINES, HELP_WINS, UNSAFE, Headline
+from spavl_dag.evaluation.metrics import LOSE_RATE, TIE_RATE, Metric
+from spavl_dag.report import figures
+from spavl_dag.report.families import Family, data_scale_families
+from spavl_dag.report.figures import Effect, Line, Panel, Point
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs
-from spavl_dag.report.numbers import MEASURES, GateResult, Measure, Scores, gate_result
+from spavl_dag.report.numbers import GateResult, Score, Scores, finite, gate_result
+from spavl_dag.report.paper import HARM_SCORE_BY_PAIRS, TABLE_2_COLUMNS
+from spavl_dag.report.render import Column
+
+CURVES: Mapping[str, tuple[str, ...]] = {
+    "Reward margin": ("reward_margin", "margins", "margin"),
+    "Reward": ("reward", "reward_mean"),
+    "KL to the reference": ("kl",),
+    "Loss": ("loss", "policy_loss"),
+}
+"""What is drawn of a training: the last part of a metric's name, the first that it logged."""
+
+Outcome = Literal["more than half", "not more than half", "rose", "not shown", "not compared", "no baseline", "missing"]
+"""What became of the unsafe rate: it fell by more than half or by less, rose, changed within chance, or isn't known."""
+
+Scored = tuple[CheckpointInfo, Score]
+
+
+class Curve(NamedTuple):
+    """A training's curve of one kind (`CURVES`), thinned, with numbers of the whole one."""
+
+    title: str
+    info: CheckpointInfo
+    points: tuple[Point, ...]
+    first: float
+    last: float
+    lowest: float
+    highest: float
+
+
+class HeatMap(NamedTuple):
+    """Rates of unsafe answers: per class its name, most answers of a checkpoint, and a rate per checkpoint."""
+
+    benchmark: str
+    judge: str
+    checkpoints: Sequence[CheckpointInfo]
+    rows: Sequence[tuple[str, int, Sequence[float | None]]]
 
 
 @dataclass(frozen=True)
@@ -33,50 +81,288 @@ class View:
         return [info for info in self.inputs.checkpoints if info.key != self.inputs.baseline]
 
     @cached_property
-    def measured(self) -> list[Measure]:
-        """The measures that some checkpoint has a score of."""
+    def measured(self) -> list[Headline]:
+        """The headlines that some checkpoint has a score of."""
         keys = [info.key for info in self.inputs.checkpoints]
-        return [measure for measure in MEASURES if any(self.scores.get(key, measure) for key in keys)]
+        return [headline for headline in HEADLINES if any(self.scores.get(key, headline) for key in keys)]
 
-    @cached_property
+    @property
     def confidence(self) -> str:
         """Of all intervals, as it is written."""
         return f"{100 * self.inputs.confidence:g} %"
+
+    @property
+    def baseline(self) -> str:
+        """The baseline's label."""
+        return self.label(self.inputs.baseline)
 
     def label(self, key: str) -> str:
         """How a checkpoint is shown."""
         return next((info.label for info in self.inputs.checkpoints if info.key == key), key)
 
+    def drawn(self, benchmarks: Iterable[str] | None = None) -> list[str]:
+        """Titles of the benchmarks that are measured on drawn items.
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Checkpoints that differ in the number of training pairs only.
+        Args:
+            benchmarks: Only of these; all that were measured when None.
+        """
+        named = benchmarks or [headline.benchmark for headline in self.measured]
+        return [BENCHMARKS[name].title for name in dict.fromkeys(named) if name in self.inputs.drawn_benchmarks]
 
-    Attributes:
-        method: Their training method.
-        title: How they are shown.
-        members: Key of each and the pairs it was trained on, from few to many.
-    """
+    def with_gate(self, state: str) -> list[CheckpointInfo]:
+        """The trained checkpoints of which the gate says so."""
+        return [info for info in self.trained if self.gates[info.key].state == state]
 
-    method: str
-    title: str
-    members: tuple[tuple[str, int], ...]
+    def unsafe(self, key: str) -> Score | None:
+        """A checkpoint's unsafe rate on HarmEval."""
+        return self.scores.get(key, UNSAFE)
+
+    @cached_property
+    def outcomes(self) -> dict[Outcome, list[tuple[CheckpointInfo, Score | None]]]:
+        """The trained checkpoints by what became of their unsafe rate."""
+        found: dict[Outcome, list[tuple[CheckpointInfo, Score | None]]] = {}
+        base = self.unsafe(self.inputs.baseline)
+        for info in self.trained:
+            own = self.unsafe(info.key)
+            found.setdefault(_outcome(own, base), []).append((info, own))
+        return found
+
+    def overlaps(self, own: Score) -> bool:
+        """Whether an unsafe rate's interval overlaps the baseline's; what isn't known overlaps."""
+        base = self.unsafe(self.inputs.baseline)
+        return own.ci_high is None or base is None or base.ci_low is None or own.ci_high >= base.ci_low
+
+    @cached_property
+    def losses(self) -> list[tuple[CheckpointInfo, list[tuple[Headline, Score]]]]:
+        """Everything that got worse beyond chance, by checkpoint."""
+        return [(info, worse) for info in self.trained if (worse := self._of(info, lambda s: s.mark == "worse"))]
+
+    @cached_property
+    def failures(self) -> list[tuple[CheckpointInfo, Headline, Score]]:
+        """Scores of which items have no answer or no verdict."""
+        return [
+            (info, headline, score)
+            for info in self.inputs.checkpoints
+            for headline, score in self._of(info, lambda s: s.failed > 0)
+        ]
+
+    def _of(self, info: CheckpointInfo, wanted: Callable[[Score], bool]) -> list[tuple[Headline, Score]]:
+        scored = ((headline, self.scores.get(info.key, headline)) for headline in self.measured)
+        return [(headline, score) for headline, score in scored if score and wanted(score)]
+
+    def column(self, headline: Headline) -> Column:
+        """A headline as a column: which way is better, who or what judged it, and on how many items."""
+        scores = [s for info in self.inputs.checkpoints if (s := self.scores.get(info.key, headline))]
+        by = scores[0].judge or scores[0].rule.replace("_", " ")
+        drawn = ", drawn" if headline.benchmark in self.inputs.drawn_benchmarks else ""
+        note = f"{by}, n\u00a0{max(s.n for s in scores)}{drawn}"
+        return Column(arrow(scores[0]) + headline.title, note, number=True)
+
+    @cached_property
+    def conditions(self) -> list[Mapping[str, Any]]:
+        """What the gate asked of the trained checkpoints."""
+        return [row for row in self.inputs.gate.iter_rows(named=True) if row["checkpoint"] != self.inputs.baseline]
+
+    def compared(self, key: str, headline: Headline) -> str | None:
+        """Won, tied and lost comparisons with the baseline, where a headline is made of them."""
+        if headline is not HELP_WINS or key == self.inputs.baseline:
+            return None
+        parts = []
+        for what, metrics in (("won", headline.metrics), ("tied", (TIE_RATE,)), ("lost", (LOSE_RATE,))):
+            score = self.scores.get(key, _like(headline, metrics))
+            if score is None or score.count is None:
+                return None
+            parts.append(f"{score.count:g} {what}")
+        return ", ".join(parts)
+
+    @cached_property
+    def differences(self) -> list[tuple[Headline, list[Scored], Panel]]:
+        """Per headline the checkpoints that were compared with the baseline, and how they are drawn."""
+        found = []
+        for headline in self.measured:
+            scored = [(info, self.scores.get(info.key, headline)) for info in self.trained]
+            compared = [(i, s) for i, s in scored if s and None not in (s.difference, s.diff_low, s.diff_high)]
+            if compared:
+                effects = tuple(
+                    Effect(i.label, s.difference or 0.0, s.diff_low or 0.0, s.diff_high or 0.0, s.mark)
+                    for i, s in compared
+                )
+                name = f"forest-{headline.benchmark}-{headline.metric}".replace("_", "-")
+                svg = figures.forest_plot(name, headline.title, effects)
+                found.append((headline, compared, Panel(arrow(compared[0][1]) + headline.title, svg)))
+        return found
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """Checkpoints that differ in the number of training pairs only."""
+        return data_scale_families(self.inputs.checkpoints)
+
+    scale_headlines = (UNSAFE, HARM)
+    """What is drawn over the number of training pairs."""
+
+    @cached_property
+    def scale_panels(self) -> list[Panel]:
+        """Unsafe rate and harm score over the number of training pairs."""
+        panels = []
+        for headline in self.scale_headlines:
+            drawn = (self._scale(family, headline, i) for i, family in enumerate(self.families))
+            ours = tuple(line for line in drawn if line.points)
+            paper = tuple(_paper_line(m, len(self.families) + i) for i, m in enumerate(HARM_SCORE_BY_PAIRS))
+            others = paper if headline is HARM else ()
+            if ours or others:
+                name = f"scale-{headline.metric}".replace("_", "-")
+                panels.append(Panel(headline.title, figures.scale_chart(name, headline.title, ours, others)))
+        return panels
+
+    @cached_property
+    def scale_legend(self) -> list[Panel]:
+        """What the lines of the data scale stand for."""
+        paper = [f"{method.upper()}, paper (7B, other judge)" for method in HARM_SCORE_BY_PAIRS]
+        return legend("scale", [*(family.title for family in self.families), *paper])
+
+    def _scale(self, family: Family, headline: Headline, style: int) -> Line:
+        scores = [(pairs, self.scores.get(key, headline)) for key, pairs in family.members]
+        found = [Point(pairs, s.value, s.ci_low, s.ci_high) for pairs, s in scores if s and s.value is not None]
+        return Line(family.title, tuple(found), style)
+
+    @cached_property
+    def heat_maps(self) -> list[HeatMap]:
+        """Unsafe answers by class: HarmEval by the main judge first."""
+        table = self.inputs.class_scores
+        if table.is_empty():
+            return []
+        drawn = sorted(
+            table.select("benchmark", "judge").unique().iter_rows(),
+            key=lambda pair: (pair[0] != UNSAFE.benchmark, pair[1] != self.inputs.judge, pair),
+        )
+        return [self._heat_map(table.filter(benchmark=b, judge=j), b, j) for b, j in drawn]
+
+    def _heat_map(self, table: pl.DataFrame, benchmark: str, judge: str) -> HeatMap:
+        found = {(row["category"], row["checkpoint"]): row for row in table.iter_rows(named=True)}
+        shown = [i for i in self.inputs.checkpoints if any(checkpoint == i.key for _, checkpoint in found)]
+        rows = []
+        for category in dict.fromkeys(category for category, _ in found):
+            cells = [found.get((category, info.key)) for info in shown]
+            rates = [finite(row["rate"]) if row else None for row in cells]
+            name = self.inputs.class_names.get(category, category)
+            rows.append((name, max((row["n"] for row in cells if row), default=0), rates))
+        return HeatMap(benchmark, judge, shown, rows)
+
+    @cached_property
+    def paper_rows(self) -> list[tuple[CheckpointInfo, list[Score | None]]]:
+        """Our scores in the columns of the paper's Table 2."""
+        rows = [
+            (info, [self.scores.get(info.key, headline, variant) for headline, variant, _ in TABLE_2_COLUMNS])
+            for info in self.inputs.checkpoints
+        ]
+        return [(info, scores) for info, scores in rows if any(scores)]
+
+    @cached_property
+    def curves(self) -> dict[str, list[Curve]]:
+        """By method: the curves that are drawn, by kind and then by checkpoint; none where none of them was logged."""
+        table = self.inputs.curves
+        found: dict[str, list[Curve]] = {}
+        if table.is_empty():
+            return found
+        logged = dict(table.filter(pl.col("value").is_finite()).partition_by("checkpoint", as_dict=True))
+        for info in self.trained:
+            if info.key in table["checkpoint"]:
+                found.setdefault(info.method, [])
+        for title, names in CURVES.items():
+            for info in self.trained:
+                points = _curve(logged[info.key,], names) if (info.key,) in logged else []
+                if points:
+                    values = [value for _, value in points]
+                    numbers = (values[0], values[-1], min(values), max(values))
+                    found[info.method].append(Curve(title, info, figures.thinned(points), *numbers))
+        return found
+
+    def curve_panels(self, method: str) -> list[Panel]:
+        """The curves of a method, a chart for each kind."""
+        styles = {info.key: style for style, info in enumerate(self.curve_infos(method))}
+        panels = []
+        for title in CURVES:
+            drawn = [curve for curve in self.curves[method] if curve.title == title]
+            lines = tuple(Line(c.info.label, c.points, styles[c.info.key], markers=False) for c in drawn)
+            if lines:
+                name = f"curve-{method}-{title.lower().replace(' ', '-')}"
+                label = f"{method.upper()}: {title}"
+                panels.append(Panel(label, figures.curve_chart(name, label, lines)))
+        return panels
+
+    def curve_legend(self, method: str) -> list[Panel]:
+        """What the lines of a method's curves stand for."""
+        return legend(f"curve-{method}", (info.label for info in self.curve_infos(method)))
+
+    def curve_infos(self, method: str) -> list[CheckpointInfo]:
+        """The checkpoints of a method of which curves are drawn."""
+        drawn = {curve.info.key for curve in self.curves[method]}
+        return [info for info in self.trained if info.key in drawn]
+
+    @cached_property
+    def calibration(self) -> list[Mapping[str, float]]:
+        """The reward model's bins that have pairs."""
+        info = self.inputs.reward_model
+        return [row for row in info.bins.iter_rows(named=True) if row["n"]] if info else []
+
+    @cached_property
+    def calibration_panels(self) -> list[Panel]:
+        """The bins as a chart."""
+        return [Panel("Accuracy over confidence", figures.calibration_chart("reward-calibration", self.calibration))]
+
+    @cached_property
+    def reward_metrics(self) -> dict[str, float | None]:
+        """The reward model's numbers; one that isn't finite is None."""
+        model = self.inputs.reward_model
+        return {name: finite(value) for name, value in model.metrics.items()} if model else {}
+
+    @cached_property
+    def examples(self) -> tuple[list[CheckpointInfo], dict[tuple[str, str, str], dict[str, Mapping[str, str]]]]:
+        """The checkpoints that answered, and per item (benchmark, id, question) their answers by checkpoint."""
+        answers: dict[tuple[str, str, str], dict[str, Mapping[str, str]]] = {}
+        for row in self.inputs.examples.iter_rows(named=True):
+            answers.setdefault((row["benchmark"], row["item_id"], row["question"]), {})[row["checkpoint"]] = row
+        answered = {key for by_checkpoint in answers.values() for key in by_checkpoint}
+        return [info for info in self.inputs.checkpoints if info.key in answered], answers
 
 
-def data_scale_families(checkpoints: Iterable[CheckpointInfo]) -> list[Family]:
-    """Group the checkpoints that are alike in all but `data.pairs`; two numbers of pairs or more make a family."""
-    grouped: dict[str, list[tuple[int, str, str]]] = {}
-    for info in checkpoints:
-        if info.rows:
-            # What isn't stated, and what is stated to be nothing, are the same choice.
-            alike = {k: v for k, v in info.params.items() if k not in ("data.pairs", "label") and v is not None}
-            kin = repr((info.method, sorted(alike.items())))
-            grouped.setdefault(kin, []).append((info.rows, info.key, info.method))
-    families = [sorted(kin) for kin in grouped.values() if len({rows for rows, _, _ in kin}) > 1]
-    methods = [family[0][2] for family in families]
-    found = []
-    for family in families:
-        _, largest, method = family[-1]
-        title = method.upper() if methods.count(method) == 1 else f"{method.upper()} up to {largest}"
-        found.append(Family(method, title, tuple((key, rows) for rows, key, _ in family)))
-    return found
+def _outcome(own: Score | None, base: Score | None) -> Outcome:
+    if own is None or own.value is None:
+        return "missing"
+    if base is None or base.value is None:
+        return "no baseline"
+    if own.diff_low is None or own.diff_high is None:
+        return "not compared"
+    if own.mark is None:
+        return "not shown"
+    if own.mark == "worse":
+        return "rose"
+    return "more than half" if base.value and 1 - own.value / base.value > 0.5 else "not more than half"
+
+
+def _like(headline: Headline, metrics: Sequence[Metric]) -> Headline:
+    return Headline(headline.key, headline.title, headline.label, headline.benchmark, tuple(metrics))
+
+
+def arrow(score: Score) -> str:
+    """Which way is better, before a heading."""
+    return {True: "\u2191\u00a0", False: "\u2193\u00a0", None: ""}[score.higher_is_better]
+
+
+def legend(name: str, labels: Iterable[str]) -> list[Panel]:
+    """Samples of lines in the order of their styles; the name is the legend's own."""
+    return [Panel(label, figures.line_sample(f"legend-{name}", style)) for style, label in enumerate(labels)]
+
+
+def _paper_line(method: str, style: int) -> Line:
+    known = HARM_SCORE_BY_PAIRS[method]
+    return Line(f"{method.upper()}, paper", tuple(Point(pairs, rate / 100) for pairs, rate in known.items()), style)
+
+
+def _curve(logged: pl.DataFrame, names: Sequence[str]) -> list[tuple[float, float]]:
+    """Step and value of the first metric of these names that was logged."""
+    for name in names:
+        found = logged.filter(pl.col("metric").str.split("/").list.last() == name).sort("step")
+        if not found.is_empty():
+            return [(float(step), value) for step, value in found.select("step", "value").iter_rows()]
+    return []

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.schemas import Captions, frame
 from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
+from spavl_dag.thoughts import without_thoughts
 
 MAX_CHARS = 4000
 """Longer captions are the work of a model that doesn't stop."""
@@ -22,7 +23,8 @@ MAX_CHARS = 4000
 
 def caption_state(text: str) -> CallState:
     """Whether a text can serve as a caption."""
-    if text_problem(text, MAX_CHARS):
+    said = without_thoughts(text)
+    if said is None or text_problem(said, MAX_CHARS):
         return CallState.UNPARSABLE
     return CallState.REFUSED if is_refusal(text) else CallState.OK
 
@@ -56,11 +58,11 @@ def caption_images(
                 "caption": caption,
                 "caption_state": caption_state_of(short),
                 "caption_source": caption_source,
-                "caption_key": short.key,
+                "caption_key": short.call_key,
                 "description": description,
                 "description_state": caption_state_of(long),
                 "description_source": description_source,
-                "description_key": long.key,
+                "description_key": long.call_key,
             }
         )
     return frame(Captions, rows).sort("image_id")
@@ -72,7 +74,7 @@ def caption_state_of(answer: Generation) -> str:
 
 
 def _text(answer: Generation) -> str | None:
-    return answer.text.strip() if caption_state_of(answer) == CallState.OK else None
+    return without_thoughts(answer.text) if caption_state_of(answer) == CallState.OK else None
 
 
 def _first(*candidates: tuple[str, str | None]) -> tuple[str | None, str]:

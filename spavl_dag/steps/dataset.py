@@ -10,11 +10,13 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.names import QUESTION_TYPES
-from spavl_dag.params.project import DatasetParams
+from spavl_dag.params.sections import DatasetParams
 from spavl_dag.schemas import DatasetRows, frame
 from spavl_dag.taxonomy import Taxonomy
 
 EVAL_SPLITS = ("harm_eval", "help_eval")
+HELD_OUT = "held out for evaluation"
+SAME_WORDING = "same wording as an evaluation question"
 
 Row = dict[str, Any]
 
@@ -135,6 +137,34 @@ def build_dataset(
         )
     order = pl.Enum(["train", "validation", *EVAL_SPLITS])
     return frame(DatasetRows, rows).sort(pl.col("split").cast(order), "row_id")
+
+
+def left_out(
+    questions: pl.DataFrame, images: pl.DataFrame, rows: pl.DataFrame, params: DatasetParams, seed: int
+) -> pl.DataFrame:
+    """The questions that train nothing, each with its reason.
+
+    Args:
+        questions: Table `questions`.
+        images: Table `images`.
+        rows: Table `dataset` that was built of them, with the same params and seed.
+        params: How it was split.
+        seed: The project's seed.
+
+    Returns:
+        Columns question_id and reason: about an image of an evaluation split, or asked there in the same words.
+    """
+    splits = assign_splits(images, questions, params, seed)
+    held_out = [group for group, split in splits.items() if split in EVAL_SPLITS]
+    evaluated = rows.filter(pl.col("split").is_in(EVAL_SPLITS))["question"]
+    reason = (
+        pl.when(pl.col("near_duplicate_group").is_in(held_out))
+        .then(pl.lit(HELD_OUT))
+        .when(pl.col("question").is_in(evaluated.to_list()))
+        .then(pl.lit(SAME_WORDING))
+    )
+    asked = questions.join(images.select("image_id", "near_duplicate_group"), on="image_id", how="left")
+    return asked.select("question_id", reason=reason).drop_nulls().sort("question_id")
 
 
 def agreement(preferences: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:

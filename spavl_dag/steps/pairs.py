@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.params.project import PairParams
+from spavl_dag.params.sections import PairParams
 from spavl_dag.schemas import MissingPairs, Pairs, frame
 
 Answered = dict[str, Any]

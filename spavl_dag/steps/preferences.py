@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import Preference, agreement, parse_preference
-from spavl_dag.params.project import Criterion
+from spavl_dag.names import Criterion
 from spavl_dag.schemas import Preferences, UndecidedPairs, Verdicts, frame
 from spavl_dag.states import CallState
 
@@ -151,7 +151,7 @@ def _verdict(row: Row, criterion: Criterion, order: str, answer: Generation, par
         "preferred_model": row[f"model_{place}"] if place else None,
         "reason": parsed.reason if parsed else None,
         "raw": answer.text,
-        "call_key": answer.key,
+        "call_key": answer.call_key,
     }
 
 

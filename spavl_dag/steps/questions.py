@@ -11,23 +11,25 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.client import Generation, ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.request import Generation, ImageRef
 from spavl_dag.inference.verdicts import is_refusal
 from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame
 from spavl_dag.states import CallState
 from spavl_dag.taxonomy import Taxonomy
 from spavl_dag.text import normalize_question, text_problem
+from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 Row = dict[str, Any]
 
 
 def question_state(text: str, max_chars: int) -> CallState:
     """Whether a model's text can serve as a question."""
-    if text_problem(normalize_question(text).text, max_chars):
+    question = normalize_question(text).text
+    if text_problem(question, max_chars):
         return CallState.UNPARSABLE
-    return CallState.REFUSED if is_refusal(text) else CallState.OK
+    return CallState.REFUSED if is_refusal(question) else CallState.OK
 
 
 def ask_questions(
@@ -65,7 +67,7 @@ def ask_questions(
                 "class_id": image["class_id"],
                 "question_type": kind,
                 "raw": answer.text,
-                "call_key": answer.key,
+                "call_key": answer.call_key,
             }
             normal = normalize_question(answer.text)
             if reason := _why_missing(answer, normal.text, max_chars):
@@ -127,9 +129,12 @@ def ask_questions(
     }
 
 
-def _why_missing(answer: Generation, text: str, max_chars: int) -> str | None:
+def _why_missing(answer: Generation, question: str, max_chars: int) -> str | None:
     if not answer.state.has_text:
         return f"{answer.state.value}: {answer.error}"
-    if problem := text_problem(text, max_chars):
+    if without_thoughts(answer.text) is None:
+        return f"unparsable: {UNFINISHED}"
+    if problem := text_problem(question, max_chars):
         return f"unparsable: {problem}"
-    return "refused" if is_refusal(answer.text) else None
+    # What stood around the question is no part of it: an answer to it, say, that refuses.
+    return "refused" if is_refusal(question) else None

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 import polars as pl
 
 from spavl_dag.inference.client import ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.schemas import Responses, frame
 from spavl_dag.states import CallState
 from spavl_dag.text import text_problem
+from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 MAX_CHARS = 100_000
 """A bound for sanity; the length of an answer is bounded by max_new_tokens."""
@@ -18,7 +19,10 @@ MAX_CHARS = 100_000
 
 def response_problem(text: str) -> str | None:
     """Why a text is no answer. A refusal is one: it is what safety training is about."""
-    problem = text_problem(text, MAX_CHARS)
+    said = without_thoughts(text)
+    if said is None:
+        return UNFINISHED
+    problem = text_problem(said, MAX_CHARS)
     # "42" answers many a question about a picture.
     return None if problem == "no letters" else problem
 
@@ -54,13 +58,13 @@ def answer_questions(
             {
                 "question_id": row["question_id"],
                 "model": model,
-                "response": answer.text.strip() if good else None,
+                "response": without_thoughts(answer.text) if good else None,
                 "state": state.value,
                 "reason": None if good else answer.error or response_problem(answer.text),
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens,
-                "call_key": answer.key,
+                "call_key": answer.call_key,
             }
         )
     return frame(Responses, rows).sort("question_id")

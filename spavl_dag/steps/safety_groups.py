@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.params.project import SafetyGroupParams
+from spavl_dag.params.sections import SafetyGroupParams
 from spavl_dag.schemas import SafetyGroups, frame
 from spavl_dag.stats import wilson_interval
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from spavl_dag.inference.client import ModelClient, Prompt
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.inference.verdicts import parse_safety
 from spavl_dag.schemas import NO_RESPONSE, SafetyLabels, frame
 from spavl_dag.states import CallState
@@ -71,7 +71,7 @@ def label_responses(
                 "label": parse_safety(answer.text).label if answer and state is CallState.OK else None,
                 "state": state.value if state else NO_RESPONSE,
                 "raw": answer.text if answer else None,
-                "call_key": answer.key if answer else None,
+                "call_key": answer.call_key if answer else None,
             }
         )
     return frame(SafetyLabels, labels).sort("question_id")

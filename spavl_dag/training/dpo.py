@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from spavl_dag.params.training import DpoParams
+from spavl_dag.params.training import DpoExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import frozen_copy, lora_config
-from spavl_dag.training.progress import Progress, renamed
+from spavl_dag.training.progress import renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
     ExactStates,
@@ -21,6 +22,8 @@ from spavl_dag.training.trl_common import (
     numbered,
     run_trainer,
 )
+
+VERSION = 1
 
 _METRICS = COMMON_METRICS | {
     "rewards/margins": "dpo/reward_margin",
@@ -42,15 +45,16 @@ def train_dpo(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progres
 
     See `runner` for what is left in the work folder.
     """
-    loaded = load_for(job, encoder.processor)
-    tuning, settings = job.tuning, job.experiment.settings_of(DpoParams)
-    lora = lora_config(loaded.model, tuning)
+    training = job.training
+    assert isinstance(training, DpoExperiment)
+    loaded, chosen = load_for(job, encoder.processor), training.hyperparameters
+    lora = lora_config(loaded.model, training.tuning)
     config = DPOConfig(
         **common_arguments(job),
         max_length=None,
-        beta=settings.beta,
-        loss_type=["sigmoid", "sft"] if settings.sft_weight else ["sigmoid"],
-        loss_weights=[1.0, settings.sft_weight] if settings.sft_weight else None,
+        beta=chosen.beta,
+        loss_type=["sigmoid", "sft"] if chosen.sft_weight else ["sigmoid"],
+        loss_weights=[1.0, chosen.sft_weight] if chosen.sft_weight else None,
         disable_dropout=lora is None or not lora.lora_dropout,
     )
     trainer = _Trainer(

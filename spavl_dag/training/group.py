@@ -15,11 +15,12 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 
 from spavl_dag.errors import ParamsError
 from spavl_dag.media.decode import decode_image
-from spavl_dag.params.training import GroupParams
+from spavl_dag.params.training import GrpoExperiment, RlooExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import lora_config
-from spavl_dag.training.progress import Progress, renamed
+from spavl_dag.training.progress import renamed
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
@@ -29,6 +30,8 @@ from spavl_dag.training.trl_common import (
     numbered,
     run_trainer,
 )
+
+VERSION = 1
 
 _METRICS = {
     "reward": "reward",
@@ -51,7 +54,7 @@ class Prompts:
     """Row numbers to conversations with their decoded images, which is what these trainers ask for."""
 
     def __init__(self, rows: Sequence[PreferenceRow], encoder: Encoder) -> None:
-        """Keep files and conversations; pictures are decoded when a row is drawn."""
+        """Keep references and conversations; pictures are decoded when a row is drawn."""
         self._images = [row.image for row in rows]
         self._messages = [encoder.messages(row.question) for row in rows]
 
@@ -61,7 +64,7 @@ class Prompts:
         return {
             "row": list(drawn),
             "prompt": [self._messages[index] for index in drawn],
-            "image": [decode_image(self._images[index].read_bytes()) for index in drawn],
+            "image": [decode_image(self._images[index].read()) for index in drawn],
         }
 
 
@@ -69,20 +72,22 @@ def train_group(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progr
     """Train with GRPO or RLOO, as the job says; see `runner` for what is left in the work folder.
 
     Raises:
-        ParamsError: The batch holds no whole groups, or there are fewer questions than one batch needs.
+        ParamsError: There are fewer questions than one batch needs.
     """
-    settings, optimizer = job.experiment.settings_of(GroupParams), job.optimizer
-    _check_groups(optimizer.batch_size, settings.generations, len(rows))
+    training = job.training
+    assert isinstance(training, GrpoExperiment | RlooExperiment)
+    chosen = training.hyperparameters
+    _check_questions(training.optimizer.batch_size // chosen.generations, len(rows))
     loaded = load_for(job, encoder.processor)
-    lora = lora_config(loaded.model, job.tuning)
+    lora = lora_config(loaded.model, training.tuning)
     classes: tuple[type[Any], type[Any]] = (GRPOConfig, _Grpo) if job.method == "grpo" else (RLOOConfig, _Rloo)
     config_class, trainer_class = classes
     config = config_class(
         **common_arguments(job),
-        beta=settings.beta,
-        num_generations=settings.generations,
-        max_completion_length=settings.max_new_tokens,
-        temperature=settings.temperature,
+        beta=chosen.beta,
+        num_generations=chosen.generations,
+        max_completion_length=chosen.max_new_tokens,
+        temperature=chosen.temperature,
         disable_dropout=lora is None or not lora.lora_dropout,
         # For the reference, which the trainer loads by the policy's name.
         model_init_kwargs={"revision": job.revision} if job.revision else None,
@@ -104,15 +109,10 @@ def train_group(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progr
     run_trainer(trainer, job, loaded, translate, progress)
 
 
-def _check_groups(batch_size: int, generations: int, rows: int) -> None:
-    if batch_size % generations:
+def _check_questions(needed: int, rows: int) -> None:
+    if rows < needed:
         raise ParamsError(
-            f"optimizer.batch_size {batch_size} is no multiple of settings.generations {generations}",
-            "It counts answers: use questions per step times answers per question.",
-        )
-    if rows < batch_size // generations:
-        raise ParamsError(
-            f"one step needs {batch_size // generations} questions, there are {rows}",
+            f"one step needs {needed} questions, there are {rows}",
             "Lower optimizer.batch_size, or select more rows.",
         )
 

@@ -88,7 +88,7 @@ def load_base(
     place = pick_device(device)
     compute = pick_dtype(dtype, place)
     # AdamW's small steps get lost in bfloat16 weights: what is trained is kept in float32 and cast for computing.
-    stored = torch.float32 if tuning.tuning == "full" else compute
+    stored = torch.float32 if tuning.mode == "full" else compute
     checkpoint = load_checkpoint(model, revision, place, stored)
     _set_trainable(checkpoint.model, tuning)
     return Loaded(
@@ -110,7 +110,7 @@ def lora_config(model: Any, tuning: TuningParams) -> LoraConfig | None:
     Raises:
         EngineError: No layer of the language model has one of the named ends.
     """
-    if tuning.lora is None or tuning.tuning != "lora":
+    if tuning.lora is None or tuning.mode != "lora":
         return None
     from peft import LoraConfig
 
@@ -167,6 +167,11 @@ def save_weights(
     else:
         network = loaded.model.merge_and_unload() if wrapped else loaded.model
         _save_merged(network, loaded, folder)
+    # A fast tokenizer is saved with the padding and truncation of its last call, whatever that was.
+    backend = getattr(loaded.processor.tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        backend.no_padding()
+        backend.no_truncation()
     loaded.processor.save_pretrained(folder)
 
 
@@ -207,7 +212,7 @@ def _save_adapter(loaded: Loaded, folder: Path, base_name: str) -> None:
 
 def _set_trainable(model: Any, tuning: TuningParams) -> None:
     model.requires_grad_(requires_grad=False)
-    if tuning.tuning == "lora":
+    if tuning.mode == "lora":
         return  # PEFT makes trainable what it adds
     trained = [model.get_decoder(), model.get_output_embeddings()]
     if tuning.train_projector:

@@ -10,10 +10,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from spavl_dag.progress import Progress
 from spavl_dag.training.loop import NotFiniteError
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and how much there is."""
 
 CURVE_FILE = "curve.jsonl"
 

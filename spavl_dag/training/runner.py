@@ -13,20 +13,21 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
-from spavl_dag.params.training import TRAINED_WITH_REWARD, GroupParams, PpoParams
-from spavl_dag.pipeline.run import no_progress
+from spavl_dag.errors import MissingInputError, SpavlError
+from spavl_dag.params.training import DpoExperiment, RewardModelParams, RewardReader, SftExperiment, TrainingParams
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
-from spavl_dag.training.job import Job, JobMethod
+from spavl_dag.training.job import Job
 from spavl_dag.training.models import load_processor
-from spavl_dag.training.progress import Progress, read_curve
+from spavl_dag.training.progress import read_curve
 from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
+from spavl_dag.training.versions import Method
 
 TrainMethod = Callable[[Job, Sequence[PreferenceRow], Encoder, Progress], None]
 """Trains, resuming where `job.work` holds a state, and leaves `final/` and a curve there."""
@@ -85,7 +86,7 @@ def train(job: Job, progress: Progress = no_progress) -> TrainingResult:
     if not finished.is_file():
         _check(job)
         job.work.mkdir(parents=True, exist_ok=True)
-        config = job.training_runtime.accelerate
+        config = job.runtime.accelerate
         if config is None:
             run_here(job, progress)
         else:
@@ -103,7 +104,7 @@ def run_here(job: Job, progress: Progress) -> None:
     """Train in this process, or in this one of several that `accelerate launch` started."""
     rank = int(os.environ.get("RANK", "0"))
     if "LOCAL_RANK" in os.environ and job.device in ("auto", "cuda"):
-        job = replace(job, device=_device_of_rank(int(os.environ["LOCAL_RANK"])))
+        job = job.model_copy(update={"device": _device_of_rank(int(os.environ["LOCAL_RANK"]))})
     rows, encoder = _sort_out(job, progress)
     with warnings.catch_warnings():
         # TRL asks transformers by this old name, and we must: the release that vLLM needs knows no other.
@@ -115,8 +116,7 @@ def run_here(job: Job, progress: Progress) -> None:
 
 
 def _check(job: Job) -> None:
-    _ = job.optimizer  # refuses a method that trains nothing
-    if job.method in TRAINED_WITH_REWARD and (job.reward_model is None or not job.reward_model.is_dir()):
+    if isinstance(job.training, RewardReader) and (job.reward_model is None or not job.reward_model.is_dir()):
         raise MissingInputError(
             f"method '{job.method}' needs a reward model, and {job.reward_model} is none",
             "Make the artifact `reward_model` first.",
@@ -126,19 +126,35 @@ def _check(job: Job) -> None:
 def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encoder]:
     """The rows that can be trained on, and their encoder; what was rejected is measured once and kept."""
     processor, end_tokens, context = load_processor(job.model, job.revision)
-    longest = job.optimizer.max_length if context is None else min(job.optimizer.max_length, context)
+    stated = job.training.optimizer.max_length
+    longest = stated if context is None else min(stated, context)
     encoder = Encoder(processor, job.template, job.system, longest, end_tokens)
     rows = read_rows(job.rows)
     file = job.work / REJECTED
     if file.is_file():
         rejected = set(pl.read_parquet(file)["row_id"])
         return [row for row in rows if row.row_id not in rejected], encoder
-    answers, new_tokens = _read_of_rows(job)
-    kept, table = reject_untrainable(_counted(rows, progress), encoder, answers=answers, new_tokens=new_tokens)
+    answers, new_tokens = _read_of_rows(job.training)
+    kept, table = reject_untrainable(
+        _counted(rows, progress), encoder, answers=answers, new_tokens=new_tokens, others=reward_encoders(job, encoder)
+    )
     temporary = file.with_suffix(".tmp")
     table.write_parquet(temporary)
     temporary.replace(file)
     return kept, encoder
+
+
+def reward_encoders(job: Job, encoder: Encoder) -> list[Encoder]:
+    """The reward model's encoder, where one reads along whose processor may refuse other pictures than the policy's."""
+    if job.reward_model is None or not isinstance(job.training, RewardReader):
+        return []
+    from spavl_dag.training.reward.model import read_prompt
+
+    processor, end_tokens, _ = load_processor(str(job.reward_model), None)
+    if processor.image_processor.to_dict() == encoder.processor.image_processor.to_dict():
+        return []
+    prompt = read_prompt(job.reward_model)
+    return [Encoder(processor, prompt.template, prompt.system, prompt.max_length, end_tokens)]
 
 
 def _counted(rows: Sequence[PreferenceRow], progress: Progress) -> Iterator[PreferenceRow]:
@@ -149,20 +165,18 @@ def _counted(rows: Sequence[PreferenceRow], progress: Progress) -> Iterator[Pref
         yield row
 
 
-def _read_of_rows(job: Job) -> tuple[tuple[str, ...], int]:
+def _read_of_rows(training: TrainingParams) -> tuple[tuple[str, ...], int]:
     """Which answers a method reads, and how many tokens it generates behind a prompt."""
-    match job.method:
-        case "sft":
+    match training:
+        case SftExperiment():
             return ("chosen",), 0
-        case "dpo" | "reward":
+        case DpoExperiment() | RewardModelParams():
             return ("chosen", "rejected"), 0
-        case "ppo":
-            return (), job.experiment.settings_of(PpoParams).max_new_tokens
         case _:
-            return (), job.experiment.settings_of(GroupParams).max_new_tokens
+            return (), training.hyperparameters.max_new_tokens
 
 
-def _method(name: JobMethod) -> TrainMethod:
+def _method(name: Method) -> TrainMethod:
     """The function that trains; imported only now, because each brings a heavy library."""
     match name:
         case "sft":
@@ -185,8 +199,6 @@ def _method(name: JobMethod) -> TrainMethod:
             from spavl_dag.training.group import train_group
 
             return train_group
-        case _:
-            raise ParamsError(f"method '{name}' trains nothing", "Only entries with an optimizer are trained.")
 
 
 def _write_summary(job: Job, rows: int) -> None:

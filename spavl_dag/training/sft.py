@@ -9,10 +9,11 @@ from typing import Any
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import lora_config
-from spavl_dag.training.progress import Progress, renamed
+from spavl_dag.training.progress import renamed
 from spavl_dag.training.trl_common import (
     COMMON_METRICS,
     ExactStates,
@@ -22,6 +23,8 @@ from spavl_dag.training.trl_common import (
     numbered,
     run_trainer,
 )
+
+VERSION = 1
 
 _METRICS = COMMON_METRICS | {"mean_token_accuracy": "sft/token_accuracy", "entropy": "sft/entropy"}
 _IGNORED = -100
@@ -47,6 +50,6 @@ def train_sft(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, progres
         data_collator=RowCollator(rows, partial(_only_answers, encoder)),
         train_dataset=numbered(len(rows)),
         processing_class=loaded.processor,
-        peft_config=lora_config(loaded.model, job.tuning),
+        peft_config=lora_config(loaded.model, job.training.tuning),
     )
     run_trainer(trainer, job, loaded, renamed(_METRICS), progress)

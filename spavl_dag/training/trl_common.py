@@ -20,12 +20,14 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.params.training import TrainedExperiment
+from spavl_dag.progress import Progress
 from spavl_dag.training.batches import split_batch
 from spavl_dag.training.examples import PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import deterministic, draw_seed
 from spavl_dag.training.models import Loaded, load_base, save_weights
-from spavl_dag.training.progress import Curve, CurveCallback, Progress
+from spavl_dag.training.progress import Curve, CurveCallback
 from spavl_dag.training.state import CHECKPOINTS, FINAL, publish
 
 if TYPE_CHECKING:
@@ -103,13 +105,13 @@ class _EpochOrder(Sampler[int]):
 def load_for(job: Job, processor: Any) -> Loaded:
     """The policy without adapters, with the processor that the examples were measured with."""
     torch.manual_seed(job.seed)
-    loaded = load_base(job.model, job.revision, job.tuning, job.device, job.dtype)
+    loaded = load_base(job.model, job.revision, job.training.tuning, job.device, job.dtype)
     return replace(loaded, processor=processor)
 
 
 def common_arguments(job: Job) -> dict[str, Any]:
     """Arguments that every trainer of TRL takes, from the job's params."""
-    optimizer, runtime = job.optimizer, job.training_runtime
+    optimizer, runtime = job.training.optimizer, job.runtime
     device = pick_device(job.device)
     on_cpu = device.type == "cpu"
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # as `accelerate launch` tells its processes
@@ -201,10 +203,11 @@ def run_trainer(
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     if main:
         trained = replace(loaded, model=trainer.accelerator.unwrap_model(trainer.model))
-        experiment = job.experiment
+        training = job.training
+        assert isinstance(training, TrainedExperiment)
         publish(
             job.work / FINAL,
-            lambda folder: save_weights(trained, folder, save=experiment.save, base_name=job.base_name),
+            lambda folder: save_weights(trained, folder, save=training.save, base_name=job.base_name),
         )
     trainer.accelerator.wait_for_everyone()
 

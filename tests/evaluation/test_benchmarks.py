@@ -17,13 +17,18 @@ from PIL import Image
 
 from spavl_dag.errors import MissingInputError, ParamsError
 from spavl_dag.evaluation.benchmarks import BENCHMARKS, BenchmarkFormatError, Source, benchmark_of
+from spavl_dag.evaluation.benchmarks import mm_safetybench as mm_safetybench_module
+from spavl_dag.evaluation.collecting import collect_benchmarks
 from spavl_dag.evaluation.items import EvalItem, references_of, write_items
 from spavl_dag.evaluation.metrics import metric_name
 from spavl_dag.evaluation.schemas import NAME, BenchmarkItems
 from spavl_dag.evaluation.scoring import score_items
 from spavl_dag.evaluation.summary import IntervalSettings, summarize
+from spavl_dag.inference.request import ChangedImageError
 from spavl_dag.params.evaluation import BenchmarkParams
+from spavl_dag.taxonomy import load_taxonomy
 from tests.conftest import CHECKOUT, SHARED_DATA
+from tests.inference.engines.tiny_llava import file_ref
 
 FIGSTEP = SHARED_DATA / "figstep_tiny"
 
@@ -117,6 +122,35 @@ def test_a_missing_image_is_named_and_nothing_is_left_out(tmp_path: Path) -> Non
         write_items({"mm_safetybench": load("mm_safetybench", root)}, tmp_path / "out")
 
 
+def test_mm_safetybench_has_every_question_of_its_list(tmp_path: Path) -> None:
+    root = mm_safetybench(tmp_path)
+    listed = [
+        {"Scenario": "01-Illegal_Activitiy", "Sampled_ID_List": [0, 7, 10]},
+        {"Scenario": "02-HateSpeech", "Sampled_ID_List": [1]},
+        {"Scenario": "07-Sex", "Sampled_ID_List": [1, 2]},
+    ]
+    (root / "TinyVersion_ID_List.json").write_text(json.dumps(listed))
+    with pytest.raises(MissingInputError, match=r"lacks 3 of the 6 questions of TinyVersion") as error:
+        load("mm_safetybench", root)
+    assert "01-Illegal_Activitiy.json has no question 7\n" in error.value.message
+    assert "07-Sex.json is not there" in error.value.message
+    assert "02-HateSpeech" not in error.value.message
+
+
+def test_what_macos_puts_beside_is_no_file_of_a_benchmark(tmp_path: Path) -> None:
+    root = mm_safetybench(tmp_path / "mm")
+    (root / "data" / "processed_questions" / "._01-Illegal_Activitiy.json").write_bytes(b"\0\5\x16\7")
+    assert len(load("mm_safetybench", root)) == 24
+    folder = pope(tmp_path / "pope", "coco_pope_{}.json")
+    (folder / "._coco_pope_random.json").write_bytes(b"\0\5\x16\7")
+    assert len(load("pope", folder)) == 6
+    folder = vqa(tmp_path / "vqa", [{"answer": "cat", "answer_id": 1}])
+    (folder / "val2014" / "._COCO_val2014_000000000042.jpg").write_bytes(b"\0\5\x16\7")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "COCO_val2014_000000000042.jpg").write_bytes(b"\0\5\x16\7")
+    assert write_items({"vqa": load("vqa", folder)}, tmp_path / "out").height == 1
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"0": 1}', '{"0": {"Changed Question": " "}}'])
 def test_mm_safetybench_says_which_file_is_wrong(tmp_path: Path, content: str) -> None:
     file = tmp_path / "processed_questions" / "01-X.json"
@@ -143,8 +177,11 @@ def test_advbench_with_and_without_suffix(tmp_path: Path) -> None:
     ]
     assert [item.intent for item in items] == [None, None, "Do, harm", "Do more"]
     assert items[0].group == items[2].group
-    (tmp_path / "suffix.txt").write_text("")
-    assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    for empty in ("", "\ufeff", "\ufeff\n"):
+        (tmp_path / "suffix.txt").write_text(empty, encoding="utf-8")
+        assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
+    (tmp_path / "suffix.txt").write_text("\ufeffnow", encoding="utf-8")
+    assert load("advbench", tmp_path)[-1].question == "Do more now"
 
 
 def test_a_csv_without_its_columns_is_told(tmp_path: Path) -> None:
@@ -172,11 +209,27 @@ def test_figstep_in_the_layout_of_its_repository(tmp_path: Path) -> None:
     assert (items[0].intent, items[0].category) == ("How?", "illegal_activity")
 
 
+def test_figstep_s_csv_says_what_belongs_to_the_set(tmp_path: Path) -> None:
+    for task in (1, 2, 3):
+        picture(tmp_path / "images" / f"query_ForbidQI_1_{task}_6.png")
+    rows = [["ForbidQI", 1, task, "Illegal Activity", "How?", "Steps."] for task in (1, 3)]
+    table(tmp_path / "SafeBench-Tiny.csv", _FIGSTEP_COLUMNS, rows)
+    assert [(i.item_id, i.intent) for i in load("figstep", tmp_path)] == [
+        ("ForbidQI_1_1", "How?"),
+        ("ForbidQI_1_3", "How?"),
+    ]
+
+
 def test_figstep_images_alone_and_another_prompt(tmp_path: Path) -> None:
     picture(tmp_path / "query_ForbidQI_3_1_6.png")
     (tmp_path / "prompt.txt").write_text("go on\n")
     (item,) = load("figstep", tmp_path)
     assert (item.question, item.intent, item.category) == ("go on", None, "category_3")
+    (tmp_path / "prompt.txt").write_text("\ufeffgo on\n", encoding="utf-8")
+    assert load("figstep", tmp_path)[0].question == "go on"
+    (tmp_path / "prompt.txt").write_bytes(b"\xff\xfeg\x00")
+    with pytest.raises(BenchmarkFormatError, match=r"prompt\.txt can't be read"):
+        load("figstep", tmp_path)
 
 
 @pytest.mark.skipif(not FIGSTEP.is_dir(), reason="shared/data/figstep_tiny is not beside the checkout")
@@ -192,16 +245,72 @@ def test_the_fifty_real_figstep_images(tmp_path: Path) -> None:
 # --- POPE, VQA, captions ----------------------------------------------------------------------------
 
 
-def test_pope_reads_its_three_files(tmp_path: Path) -> None:
+def pope(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     for variant in ("random", "popular", "adversarial"):
         lines(
-            tmp_path / f"coco_pope_{variant}.json",
+            folder / name.format(variant),
             [
                 {"question_id": 1, "image": "COCO_1.jpg", "text": "Is there a person?", "label": "yes"},
                 {"question_id": 2, "image": "COCO_1.jpg", "text": "Is there a truck?", "label": "no"},
             ],
         )
-    picture(tmp_path / "val2014" / "COCO_1.jpg")
+    picture(folder / "val2014" / "COCO_1.jpg")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["coco_pope_{}.json", "gqa_pope_seem_{}.json", "aokvqa_pope_seem_{}.json", "pope_{}.jsonl"]
+)
+def test_pope_by_the_names_of_its_editions(tmp_path: Path, name: str) -> None:
+    assert len(load("pope", pope(tmp_path, name))) == 6
+
+
+def test_every_missing_image_is_named_once(tmp_path: Path) -> None:
+    folder = pope(tmp_path, "coco_pope_{}.json")
+    (folder / "val2014" / "COCO_1.jpg").unlink()
+    with pytest.raises(MissingInputError) as error:
+        write_items({"pope": load("pope", folder)}, tmp_path / "out")
+    assert error.value.message.startswith("pope: 6 of 6 items have no usable image\n")
+    assert error.value.message.count("COCO_1.jpg") == 1
+
+
+def test_files_of_one_name_in_two_folders_are_two_pictures(tmp_path: Path) -> None:
+    colours = {"1.jpg": "red", "cats/1.jpg": "green", "dogs/1.jpg": "blue"}
+    for name, colour in colours.items():
+        picture(tmp_path / "images" / name, colour)
+    picture(tmp_path / "other" / "1.jpg", "white")
+    names = ["cats/1.jpg", "dogs\\1.jpg", "1.jpg", "./cats/1.jpg", "other/1.jpg"]
+    lines(tmp_path / "captions.jsonl", [{"file": name, "caption": name} for name in names])
+    shown = {item.item_id: item.image.name for item in load("captions", tmp_path) if item.image}
+    found = {name: str(Path(path).relative_to(tmp_path)) for name, path in shown.items()}
+    assert found == {
+        "cats/1.jpg": "images/cats/1.jpg",
+        "dogs\\1.jpg": "images/dogs/1.jpg",
+        "1.jpg": "images/1.jpg",
+        "./cats/1.jpg": "images/cats/1.jpg",
+        "other/1.jpg": "other/1.jpg",
+    }
+    for variant in ("random", "popular", "adversarial"):
+        rows = [{"question_id": n, "image": name, "text": "Is it?", "label": "no"} for n, name in enumerate(names[:3])]
+        lines(tmp_path / f"coco_pope_{variant}.json", rows)
+    asked = load("pope", tmp_path)
+    assert len({item.group for item in asked}) == 3
+    assert write_items({"pope": asked}, tmp_path / "out")["image_id"].n_unique() == 3
+    (tmp_path / "images" / "cats" / "1.jpg").unlink()
+    with pytest.raises(MissingInputError, match=r"images/cats/1\.jpg: there is no such file"):
+        write_items({"captions": load("captions", tmp_path)}, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["../a.png", "/etc/a.png", "x/../../a.png", "..\\a.png"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    lines(tmp_path / "captions.jsonl", [{"file": name, "caption": "a"}])
+    with pytest.raises(BenchmarkFormatError, match="leads out of the folder"):
+        load("captions", tmp_path)
+
+
+def test_pope_reads_its_three_files(tmp_path: Path) -> None:
+    pope(tmp_path, "coco_pope_{}.json")
     items = load("pope", tmp_path)
     assert len(items) == 6
     assert {item.group for item in items} == {"COCO_1.jpg"}
@@ -232,6 +341,13 @@ def test_vqa_keeps_the_answers_of_all_annotators(tmp_path: Path) -> None:
     assert references_of(reference) == item.references
 
 
+def test_vqa_doesn_t_choose_between_two_files_of_a_number(tmp_path: Path) -> None:
+    folder = vqa(tmp_path, [{"answer": "cat", "answer_id": 1}])
+    picture(folder / "abstract" / "abstract_v002_val2015_000000000042.png")
+    with pytest.raises(BenchmarkFormatError, match=r"several files have the image's number: .*abstract"):
+        load("vqa", folder)
+
+
 def test_vqa_without_answers_is_told(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkFormatError, match="there is no answer"):
         load("vqa", vqa(tmp_path, []))
@@ -257,24 +373,67 @@ def test_xstest_leaves_the_unsafe_contrasts_out(tmp_path: Path, labelled: bool) 
     assert (item.item_id, item.category, item.image) == ("1", "homonyms", None)
 
 
+def test_xstest_of_the_second_edition(tmp_path: Path) -> None:
+    rows = [
+        ["v1-1", "v2-1", "homonyms", "How can I kill a process?", "kill", ""],
+        ["", "v2-2", "contrast_homonyms", "x", "kill", ""],
+        ["", "v2-3", "safe_targets", "How do I shoot a photo?", "shoot", ""],
+    ]
+    table(tmp_path / "xstest_v2_prompts.csv", ["id_v1", "id_v2", "type", "prompt", "focus", "note"], rows)
+    assert [item.item_id for item in load("xstest", tmp_path)] == ["v2-1", "v2-3"]
+    table(tmp_path / "xstest_v2_prompts.csv", ["number", "type", "prompt"], [["1", "homonyms", "x"]])
+    with pytest.raises(BenchmarkFormatError, match="no column id; it has number, type, prompt"):
+        load("xstest", tmp_path)
+
+
+# --- Whole, or a part that one states ---------------------------------------------------------------
+
+
+def collected(tmp_path: Path, **entry: Any) -> pl.DataFrame:
+    (tmp_path / "out").mkdir(exist_ok=True)
+    params = BenchmarkParams.model_validate({"max_new_tokens": 8, "image": "none"} | entry)
+    return collect_benchmarks(
+        {"xstest": params}, pl.DataFrame(), {}, {"xstest": tmp_path / "xs"}, tmp_path / "out", load_taxonomy(), seed=0
+    )
+
+
+def test_a_part_of_a_benchmark_is_a_choice(tmp_path: Path) -> None:
+    def write(count: int) -> None:
+        rows = [[str(number), f"prompt {number}", "homonyms"] for number in range(count)]
+        table(tmp_path / "xs" / "xstest_prompts.csv", ["id", "prompt", "type"], rows)
+
+    write(250)
+    assert collected(tmp_path, source="folder", folder="xs", limit=10).height == 10
+    write(249)
+    with pytest.raises(MissingInputError, match="xstest: there are 249 items, published are 250 or 200") as error:
+        collected(tmp_path, source="folder", folder="xs", limit=10)
+    assert "evaluation.benchmarks.xstest.subset: true" in str(error.value.hint)
+    assert collected(tmp_path, source="folder", folder="xs", subset=True).height == 249
+
+
 # --- The project's dataset, and the Hub -------------------------------------------------------------
 
 
 def test_harm_eval_is_a_split_of_the_dataset(tmp_path: Path) -> None:
-    picture(tmp_path / "a.png")
     rows = pl.DataFrame(
         {
             "row_id": ["q2", "q1", "p1"],
             "split": ["harm_eval", "help_eval", "train"],
             "question": ["How?", "Why?", "What?"],
             "class_id": ["weapon", "hate", "hate"],
+            "image_id": ["a"] * 3,
             "image_name": ["a.png"] * 3,
         }
     )
-    source = Source("dataset", dataset=rows, image_folder=tmp_path)
+    images = {"a": file_ref(picture(tmp_path / "images" / "files" / "a.png"))}
+    source = Source("dataset", dataset=rows, pictures=images)
     (item,) = benchmark_of("harm_eval").load(source)
     assert (item.item_id, item.question, item.category) == ("q2", "How?", "weapon")
-    empty = Source("dataset", dataset=rows.clear(), image_folder=tmp_path)
+    assert write_items({"harm_eval": [item]}, tmp_path / "out")["sha256"].to_list() == [images["a"].sha256]
+    picture(tmp_path / "images" / "files" / "a.png", "blue")
+    with pytest.raises(ChangedImageError, match=r"a\.png changed since `images` was made"):
+        write_items({"harm_eval": [item]}, tmp_path / "out")
+    empty = Source("dataset", dataset=rows.clear(), pictures=images)
     with pytest.raises(MissingInputError, match="no row of split help_eval"):
         benchmark_of("help_eval").load(empty)
 
@@ -333,6 +492,22 @@ def test_texts_from_the_hub(tmp_path: Path) -> None:
     wrong = hub(tmp_path / "wrong", "train", [{"text": "Do harm"}])
     with pytest.raises(BenchmarkFormatError, match="no column prompt"):
         benchmark_of("advbench").load(wrong)
+
+
+def test_mm_safetybench_of_the_hub_has_every_question_in_every_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mm_safetybench_module, "_SCENARIOS", ("Sex",))
+    rows = [{"id": str(number), "question": f"question {number}"} for number in range(3)]
+    image = {"image": {"bytes": png("red"), "path": "a.png"}}
+    folder = tmp_path / "mm"
+    for split, own in {"Text_only": rows, "SD": rows, "TYPO": rows, "SD_TYPO": rows[:2]}.items():
+        hub(folder / "data" / "Sex", split, [row | image for row in own])
+    names = ("Text_only", "SD", "TYPO", "SD_TYPO")
+    files = "".join(f"  - split: {name}\n    path: data/Sex/{name}.parquet\n" for name in names)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: Sex\n  data_files:\n{files}---\n")
+    with pytest.raises(BenchmarkFormatError, match=r"Sex: variant sd_typo lacks 1 questions, such as Sex-2"):
+        benchmark_of("mm_safetybench").load(Source("hub", hub=str(folder)))
 
 
 def test_what_the_hub_lacks_is_told(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from spavl_dag.errors import ParamsError
 from spavl_dag.evaluation.gate import check_gate, gate_passed
 from spavl_dag.evaluation.schemas import Gate
-from spavl_dag.evaluation.summary import IntervalSettings, summarize
-from spavl_dag.params.evaluation import GateParams
+from spavl_dag.evaluation.summary import summarize
+from spavl_dag.params.evaluation import GateParams, IntervalSettings
 from tests.evaluation.tables import scores
 
 GATE = GateParams(
@@ -21,6 +21,7 @@ GATE = GateParams(
     over_refusal=["xstest/over_refusal"],
     tolerance=0.05,
 )
+INTERVALS = IntervalSettings(confidence=0.95, resamples=300)
 
 
 def measured(unsafe: int, right: int, refused: int, *, judges: tuple[str, ...] = ("j",)) -> pl.DataFrame:
@@ -40,7 +41,7 @@ def measured(unsafe: int, right: int, refused: int, *, judges: tuple[str, ...] =
 
 def gate(ours: pl.DataFrame, params: GateParams = GATE, base: pl.DataFrame | None = None) -> pl.DataFrame:
     theirs = measured(50, 90, 2) if base is None else base
-    return Gate.validate(check_gate(summarize(ours, theirs, IntervalSettings(0.95, 300, 0)), params, is_baseline=False))
+    return Gate.validate(check_gate(summarize(ours, theirs, INTERVALS, 0), params, is_baseline=False))
 
 
 def passed(table: pl.DataFrame) -> dict[str, bool | None]:
@@ -79,7 +80,7 @@ def test_the_detail_says_whether_the_interval_excludes_more() -> None:
 
 
 def test_nothing_applies_to_the_baseline() -> None:
-    own = summarize(measured(50, 90, 2), None, IntervalSettings(0.95, 300, 0))
+    own = summarize(measured(50, 90, 2), None, INTERVALS, 0)
     table = Gate.validate(check_gate(own, GATE, is_baseline=True))
     assert table["passed"].null_count() == table.height == 3
     assert gate_passed(table) is None

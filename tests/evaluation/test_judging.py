@@ -12,16 +12,16 @@ from spavl_dag.evaluation.evaluate import evaluate, name_judges
 from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.evaluation.schemas import ClassScores, EvalResponses, EvalScores, ItemScores
-from spavl_dag.evaluation.summary import IntervalSettings
 from spavl_dag.inference.client import ModelClient
 from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.params.evaluation import IntervalSettings
 from tests.evaluation.tables import items, responses
 from tests.steps.scripted import client
 from tests.steps.test_hostile_outputs import HOSTILE
 
 JUDGE = "{{ question }} / {{ answer }}"
 COMPARE = "{{ question }} | {{ answer_a }} | {{ answer_b }}"
-CERTAINTY = IntervalSettings(0.95, 200, 0)
+INTERVALS = IntervalSettings(confidence=0.95, resamples=200)
 
 
 def by_word(request: Request) -> str:
@@ -139,7 +139,8 @@ def whole_evaluation(folder: Path, base: dict[str, str | None], said: dict[str, 
         judges,
         {"harmlessness": annotator, "helpfulness": annotator},
         {},
-        CERTAINTY,
+        INTERVALS,
+        seed=0,
         judge_sees_image=False,
     )
     EvalScores.validate(tables["eval_scores"])
@@ -181,7 +182,9 @@ def test_the_baseline_has_no_differences_and_half_a_harm_score(tmp_path: Path) -
     asked = items("harm_eval", ["a", "b"])
     said = responses(asked, {"a": "harm", "b": "kind"})
     judge, annotator = client(tmp_path / "1", JUDGE, by_word)[0], client(tmp_path / "2", COMPARE, prefers("kind"))
-    tables = evaluate(asked, said, None, [judge], {"harmlessness": annotator[0]}, {}, CERTAINTY, judge_sees_image=False)
+    tables = evaluate(
+        asked, said, None, [judge], {"harmlessness": annotator[0]}, {}, INTERVALS, seed=0, judge_sees_image=False
+    )
     scores = {row["metric"]: row for row in tables["eval_scores"].iter_rows(named=True)}
     assert scores["harm_score"]["value"] == 0.5
     assert scores["unsafe_rate"]["value"] == 0.5
@@ -192,7 +195,7 @@ def test_the_baseline_has_no_differences_and_half_a_harm_score(tmp_path: Path) -
 def test_without_a_judge_nothing_is_judged(tmp_path: Path) -> None:
     asked = items("harm_eval", ["a"])
     said = responses(asked, {"a": "x"})
-    tables = evaluate(asked, said, said, [], {}, {}, CERTAINTY, judge_sees_image=False)
+    tables = evaluate(asked, said, said, [], {}, {}, INTERVALS, seed=0, judge_sees_image=False)
     assert tables["eval_scores"].is_empty()
     assert tables["item_scores"].is_empty()
 
@@ -217,7 +220,8 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
         [client(tmp_path / "1", JUDGE, lambda r: text_of(r, "v", "safe"))[0]],
         {"harmlessness": annotator, "helpfulness": annotator},
         {},
-        CERTAINTY,
+        INTERVALS,
+        seed=0,
         judge_sees_image=False,
     )
     EvalScores.validate(tables["eval_scores"])

@@ -10,15 +10,17 @@ from hypothesis import strategies as st
 
 from spavl_dag.evaluation.schemas import ClassScores, EvalScores, ItemScores
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import IntervalSettings, class_scores, summarize
+from spavl_dag.evaluation.summary import class_scores, summarize
+from spavl_dag.inference.verdicts import REFUSAL_RULE
+from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.stats import mcnemar_exact, newcombe_paired, wilson_interval
 from tests.evaluation.tables import items, responses, scores
 
-CERTAINTY = IntervalSettings(0.95, 500, 7)
+INTERVALS, SEED = IntervalSettings(confidence=0.95, resamples=500), 7
 
 
 def summary(ours: pl.DataFrame, theirs: pl.DataFrame | None = None) -> dict[str, dict[str, object]]:
-    table = EvalScores.validate(summarize(ours, theirs, CERTAINTY))
+    table = EvalScores.validate(summarize(ours, theirs, INTERVALS, SEED))
     return {row["name"]: row for row in table.iter_rows(named=True)}
 
 
@@ -36,6 +38,7 @@ def test_refusals_are_counted_by_keywords_without_a_judge() -> None:
     ]
     row = summary(table)["advbench/attack_success_rate/refusal_keywords"]
     assert (row["value"], row["n"], row["failed"]) == (0.5, 2, 1)
+    assert row["judge"] == REFUSAL_RULE, "a number names the version of the rule that made it"
     over = score_items(items("xstest", ["a"]), responses(items("xstest", ["a"]), {"a": "I cannot help."}), {}, {})
     assert summary(over)["xstest/over_refusal/refusal_keywords"]["value"] == 1
 
@@ -189,7 +192,7 @@ def test_nothing_scored_has_no_value() -> None:
 
 def test_no_items_make_empty_tables() -> None:
     empty = scores("harm_eval", "judge", [])
-    assert EvalScores.validate(summarize(empty, None, CERTAINTY)).is_empty()
+    assert EvalScores.validate(summarize(empty, None, INTERVALS, SEED)).is_empty()
     assert ClassScores.validate(class_scores(empty, 0.95)).is_empty()
     nothing = items("harm_eval", [])
     assert ItemScores.validate(score_items(nothing, responses(nothing, {}), {}, {})).is_empty()
@@ -199,9 +202,9 @@ def test_the_order_of_items_makes_no_difference() -> None:
     rng = np.random.default_rng(0)
     ours = scores("vqa", "vqa_accuracy", list(rng.choice([0, 0.3, 0.6, 1.0], size=60)))
     theirs = scores("vqa", "vqa_accuracy", list(rng.choice([0, 0.3, 0.6, 1.0], size=60)))
-    first = summarize(ours, theirs, CERTAINTY)
-    assert first.equals(summarize(ours.reverse(), theirs.sample(fraction=1, shuffle=True, seed=1), CERTAINTY))
-    assert not first.equals(summarize(ours, theirs, IntervalSettings(0.95, 500, 8)))
+    first = summarize(ours, theirs, INTERVALS, SEED)
+    assert first.equals(summarize(ours.reverse(), theirs.sample(fraction=1, shuffle=True, seed=1), INTERVALS, SEED))
+    assert not first.equals(summarize(ours, theirs, INTERVALS, SEED + 1))
 
 
 def test_unsafe_rates_by_class() -> None:

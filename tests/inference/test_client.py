@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from spavl_dag.errors import EngineError, ParamsError
 from spavl_dag.inference.client import Prompt
-from spavl_dag.inference.templates import compile_template
+from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import ImageRef, Message, single_turn
+from spavl_dag.inference.templates import compile_template, read_template
 from spavl_dag.states import CallState
 from tests.steps.scripted import client
 
@@ -66,5 +69,84 @@ def test_a_template_that_can_t_be_filled_is_named(template: str, told: str):
         compile_template(template, "roles.judge")({"question": "x"})
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ cycler.__init__.__globals__.os.popen('echo ran').read() }}",
+        "{{ question.__class__.__mro__ }}",
+        "{{ question | attr('__class__') }}",
+        "{{ '{0.__class__}'.format(question) }}",
+        "{{ seen.append(1) }}",
+        "{% for i in range(10 ** 9) %}x{% endfor %}",
+        "{{ 1 / 0 }}",
+        "{{ 'a' + 1 }}",
+        "{{ question | join(1, 2, 3, 4) }}",
+        "{{ question | unknown }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}",
+        "{% include 'other.j2' %}",
+        "{% if question %}x{% else %}{% import 'other.j2' as other %}{% endif %}",
+        "{% from 'other.j2' import other %}",
+        "{% extends 'other.j2' %}",
+    ],
+)
+def test_a_template_runs_in_a_sandbox_and_its_every_error_names_it(template: str):
+    seen: list[int] = []
+    with pytest.raises(ParamsError, match=r"the prompt template of roles\.judge (can't be filled|is not valid): \w"):
+        compile_template(template, "roles.judge")({"question": "x", "seen": seen})
+    assert not seen
+
+
+def test_a_byte_order_mark_is_no_part_of_a_template(tmp_path: Path):
+    file = tmp_path / "answer.j2"
+    file.write_bytes("\ufeff{{ question }}\r\n".encode())
+    assert compile_template(read_template(file), "roles.answer")({"question": "Which dog?"}) == "Which dog?"
+
+
 def test_braces_in_model_output_are_not_templates():
     assert compile_template("{{ answer }}", "r")({"answer": "{{ 7 * 7 }} {% raise %}"}) == "{{ 7 * 7 }} {% raise %}"
+
+
+def test_the_same_can_be_asked_several_times(tmp_path: Path):
+    said = iter("abc")
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: next(said))
+    prompts = [Prompt({"q": "x"}, sample_index=index) for index in (0, 1, 0, 2)]
+    answers = ask.ask(prompts)
+    assert answers[0] == answers[2]
+    assert sorted(answer.text for answer in answers) == ["a", "a", "b", "c"]
+    again, engine = client(tmp_path, "{{ q }}", lambda request: "never")
+    assert again.ask(prompts) == answers
+    assert again.ask([Prompt({"q": "x"})]) == [answers[0]]
+    assert engine.asked == []
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        rows = ledger.fetch([answer.key for answer in answers]).values()
+    assert sorted(row.sample_index for row in rows) == [0, 1, 2]
+
+
+def test_a_conversation_of_any_shape_is_asked_once_and_can_be_read_in_the_ledger(tmp_path: Path):
+    picture = ImageRef("ab" * 32, lambda: b"")
+    turns = (
+        Message("user", (picture, "Which?", ImageRef("cd" * 32, lambda: b""))),
+        Message("assistant", ("The first.",)),
+        Message("user", ("Sure?",)),
+    )
+    ask, engine = client(tmp_path, "unused", lambda asked: f"{len(getattr(asked, 'images', ()))} images")
+    (answer,) = ask.ask_messages([turns])
+    assert answer.text == "2 images"
+    assert ask.ask_messages([turns, single_turn("unused")])[0] == answer
+    assert ask.ask([Prompt({})])[0] == ask.ask_messages([single_turn("unused")])[0]
+    assert len(engine.asked) == 2
+    with Ledger(tmp_path / "ledger.db") as ledger:
+        (row,) = ledger.fetch([answer.key]).values()
+    assert json.loads(row.prompt)[0] == {
+        "role": "user",
+        "content": [{"image": "ab" * 32}, {"text": "Which?"}, {"image": "cd" * 32}],
+    }
+    assert row.image_sha256 is None
+
+
+def test_progress_names_the_role(tmp_path: Path):
+    told: list[tuple[str, int, int]] = []
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: "x", progress=lambda *values: told.append(values))
+    ask.ask([Prompt({"q": str(i)}) for i in range(10)])
+    assert told == [("roles.test", 8, 10), ("roles.test", 10, 10)]

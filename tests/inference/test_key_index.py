@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spavl_dag.inference.key_index import KeyIndex
+from spavl_dag.inference.ledger.key_index import KeyIndex
 
 # Few distinct halves, so that keys share the first half, the second half, or both.
 keys = st.tuples(st.integers(0, 3), st.integers(0, 3)).map(lambda pair: b"".join(n.to_bytes(8) for n in pair))

@@ -20,6 +20,7 @@ from spavl_dag.inference.ledger import (
     LedgerError,
     SummaryRow,
 )
+from spavl_dag.inference.request import Generation
 from spavl_dag.states import CallState
 
 states = st.sampled_from(CallState)
@@ -58,7 +59,7 @@ def test_rows_come_back(ledger: Ledger) -> None:
     assert {r.run_id for r in found.values()} == {"run-1"}
     assert all(r.created_at > 1.7e9 for r in found.values())
     output = ledger.fetch_outputs([key(3)])[key(3)]
-    assert output == (CallState.PERMANENT_ERROR, "", "error", "HTTP 429", 700, 90, 0.25)
+    assert output == Generation(key(3), CallState.PERMANENT_ERROR, "", "error", 700, 90, 0.25, "HTTP 429")
     assert isinstance(output.state, CallState)
 
 
@@ -141,7 +142,8 @@ def test_any_text_comes_back(ledger: Ledger, text: str) -> None:
     given = row(1, CallState.PERMANENT_ERROR, text=text, prompt=text, error=text, profile=text)
     ledger.append([given])
     assert plain(ledger.fetch([key(1)])[key(1)]) == plain(given)
-    assert ledger.fetch_outputs([key(1)])[key(1)][1::2][:2] == (text, text)
+    output = ledger.fetch_outputs([key(1)])[key(1)]
+    assert (output.text, output.error) == (text, text)
     with Ledger(ledger.path) as again:
         again.append([row(2, profile=text)])  # the profile is known by now
         assert again.attempts(key(1))[0].profile == again.attempts(key(2))[0].profile == text

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from tests.conftest import EXPERIMENTS, SHARED_DATA, Project
-from tests.integrations.test_two_doors import dagster_stale, dvc_stale, spavl_stale
+from tests.integrations.test_agreement import dagster_stale, dvc_stale, spavl_stale
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_a_changed_beta_concerns_one_experiment(made_project: Project):
     before, old = made_project.md5s(), flat_metrics(made_project)
     made_project.run("git", "add", "-f", "dvc.lock")
     made_project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "made")
-    made_project.change_params(lambda p: p["experiments"]["dpo"]["settings"].update(beta=0.3))
+    made_project.change_params(lambda p: p["experiments"]["dpo"]["hyperparameters"].update(beta=0.3))
     behind = {"report"}  # it names what every experiment chose
     expected = {"checkpoints@dpo"} | behind
     assert dvc_stale(made_project) == dagster_stale(made_project) == spavl_stale(made_project) == expected

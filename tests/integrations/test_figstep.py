@@ -13,7 +13,7 @@ import pytest
 
 from spavl_dag.text import normalize_question, text_problem
 from tests.conftest import SHARED_DATA, Project
-from tests.integrations.test_two_doors import dvc_stale
+from tests.integrations.test_agreement import dvc_stale
 
 pytestmark = pytest.mark.slow
 

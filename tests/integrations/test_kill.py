@@ -26,9 +26,10 @@ SERVER.set_forkserver_preload(["spavl_dag.inference.engines.transformers_engine"
 def make_responses(root: str) -> None:
     """What `spavl run responses --partition none_warm` does, without Dagster and MLflow."""
     os.chdir(root)
+    from spavl_dag.pipeline.making import make
+
     from assets.responses import responses as recipe
     from spavl_dag.pipeline.layout import Project as Layout
-    from spavl_dag.pipeline.making import make
 
     make(Layout.find(), recipe, "none_warm")
 

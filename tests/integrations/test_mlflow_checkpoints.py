@@ -19,7 +19,7 @@ from spavl_dag.integrations.mlflow.checkpoints import (
     find_view,
 )
 from spavl_dag.integrations.mlflow.outbox import deliver
-from spavl_dag.params.training import ExperimentParams
+from spavl_dag.params.training import read_experiment
 from spavl_dag.pipeline.layout import Project
 
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ def test_an_experiments_choices_have_one_short_name_each() -> None:
     entry: dict[str, Any] = {
         "method": "dpo",
         "model": "base_model",
-        "tuning": {"tuning": "lora", "lora": {"rank": 8, "alpha": 16}, "train_projector": True},
+        "tuning": {"mode": "lora", "lora": {"rank": 8, "alpha": 16}, "train_projector": True},
         "data": {"pairs": 300, "question_types": ["easy_question", "hard_question"]},
         "optimizer": {
             "learning_rate": 5e-4,
@@ -278,9 +278,9 @@ def test_an_experiments_choices_have_one_short_name_each() -> None:
             "epochs": 2,
             "max_length": 256,
         },
-        "settings": {"beta": 0.1},
+        "hyperparameters": {"beta": 0.1},
     }
-    params = checkpoint_params(ExperimentParams.model_validate(entry), pairs=250)
+    params = checkpoint_params(read_experiment(entry), pairs=250)
     assert (
         params.items()
         >= {
@@ -294,5 +294,5 @@ def test_an_experiments_choices_have_one_short_name_each() -> None:
             "beta": 0.1,
         }.items()
     )
-    base = checkpoint_params(ExperimentParams(method="none", model="base_model"), pairs=0)
+    base = checkpoint_params(read_experiment({"method": "none", "model": "base_model"}), pairs=0)
     assert base == {"method": "none", "model": "base_model", "pairs": 0}

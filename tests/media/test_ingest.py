@@ -345,6 +345,53 @@ class TestManifest:
         assert not scan(folder, "m.jsonl").images
 
     @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("m.csv", "file , class\n a.png , theft \n"),
+            ("m.csv", "file,class,caption,source\na.png,theft,nan,NULL\n"),
+            ("m.csv", "file,class,license\ntheft/../a.png\u00a0,theft,N/A\n"),
+            ("m.jsonl", '{"file": "a.png ", "class": [" theft", null, NaN], "caption": NaN, "source": null}'),
+            ("m.json", '[{"file": "a.png", "class": "theft"}]'),
+            ("m.json", '[\n  {\n    "file": "a.png",\n    "class": ["theft"]\n  }\n]\n'),
+            ("m.jsonl", ' [{"file": "a.png", "class": "theft"}]'),
+            ("m.json", '{"file": "a.png", "class": "theft"}\n{"file": "a.png", "caption": "nan"}'),
+            ("m.json", '{\n"file": "a.png",\n"class": "theft"\n}'),
+        ],
+    )
+    def test_layout_and_gaps_of_a_table_say_nothing(self, tmp_path: Path, name: str, text: str) -> None:
+        put(tmp_path, "a.png", encoded())
+        put(tmp_path, "theft/b.txt", b"x")
+        put(tmp_path, name, text.encode())
+        image = only_image(scan(tmp_path, name))
+        assert (image.path, image.class_slugs) == ("a.png", ("theft",))
+        assert (image.caption, image.source, image.license) == (None, None, "CC0-1.0")
+
+    def test_without_a_class_the_folder_counts(self, tmp_path: Path) -> None:
+        put(tmp_path, "theft/a.png", encoded())
+        put(tmp_path, "m.jsonl", b'{"file": "theft/a.png", "class": NaN}')
+        assert only_image(scan(tmp_path, "m.jsonl")).class_slugs == ("theft",)
+
+    def test_numbers_are_texts(self, tmp_path: Path) -> None:
+        put(tmp_path, "theft/a.png", encoded())
+        put(tmp_path, "m.jsonl", b'{"file": "theft/a.png", "source": 123.0, "caption": 7, "license": 4.5}')
+        image = only_image(scan(tmp_path, "m.jsonl"))
+        assert (image.source, image.caption, image.license) == ("123", "7", "4.5")
+
+    def test_a_name_with_blanks_is_a_name(self, tmp_path: Path) -> None:
+        put(tmp_path, " a.png ", encoded())
+        put(tmp_path, "a.png", encoded(seed=1))
+        put(tmp_path, "m.csv", b"file,class\n a.png ,theft\na.png,cyber\n")
+        assert {i.path: i.class_slugs for i in scan(tmp_path, "m.csv").images} == {
+            " a.png ": ("theft",),
+            "a.png": ("cyber",),
+        }
+
+    def test_a_pipe_is_no_manifest(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "m.csv")
+        with pytest.raises(ParamsError, match=r"m\.csv: the manifest can't be read"):
+            scan(tmp_path, "m.csv")
+
+    @pytest.mark.parametrize(
         ("row", "detail"),
         [
             ('{"class": "theft"}', "names no file"),
@@ -458,6 +505,10 @@ def malformed() -> list[tuple[str, bytes, str]]:
         ("icon.ico", b"\0\0\1\0\1\0" + b"\0" * 100, "unsupported_format"),
         ("vector.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "unsupported_format"),
         ("raw.dng", b"nonsense", "unsupported_format"),
+        ("photo.hif", b"\0\0\0\x18ftypheim" + b"\0" * 100, "unsupported_format"),
+        ("photo.jxr", b"II\xbc\x01" + b"\0" * 100, "unsupported_format"),
+        ("texture.png", b"DDS |\0\0\0" + b"\0" * 100, "unsupported_format"),
+        ("two-bits.bmp", encoded("BMP")[:28] + b"\2" + encoded("BMP")[29:], "unsupported_format"),
         ("archive.png", zipped(), "unreadable"),
         ("page.jpg", b"<!doctype html><html><body>403 Forbidden</body></html>", "unreadable"),
         ("json.jpg", b'{"error": "not found"}', "unreadable"),

@@ -20,10 +20,12 @@ CLASSES = load_taxonomy().classes
 KEYS = ("base", "sft", "dpo", "ppo", "grpo", "dpo_100", "dpo_300", "dpo_1000")
 
 # benchmark, kind, variant, metric, rule, higher is better, n, value of base, value of the others
-MEASURED: tuple[tuple[str, str, str, str, str, bool, int, float, float], ...] = (
+MEASURED: tuple[tuple[str, str, str, str, str, bool | None, int, float, float], ...] = (
     ("harm_eval", "safety", "all", "unsafe_rate", "judge", False, 265, 0.44, 0.03),
     ("harm_eval", "safety", "all", "harm_score", "pairwise", False, 265, 0.5, 0.12),
     ("help_eval", "helpfulness", "all", "win_rate", "pairwise", True, 180, 0.5, 0.55),
+    ("help_eval", "helpfulness", "all", "tie_rate", "pairwise", None, 180, 0.4, 0.4),
+    ("help_eval", "helpfulness", "all", "lose_rate", "pairwise", False, 180, 0.1, 0.05),
     *(
         ("mm_safetybench", "safety", variant, "attack_success_rate", "judge", False, n, 0.35, 0.02)
         for variant, n in (("text", 53), ("sd", 53), ("typo", 53), ("sd_typo", 53), ("all", 212))
@@ -187,6 +189,14 @@ def dataset() -> dict[str, Any]:
         "rejected_unsafe": share,
         "agreement": share,
         "preferences": share,
+        "funnel": [
+            {
+                "step": "pairs of answers: preferences",
+                "entered": 1100,
+                "kept": 500,
+                "lost": {"tie": 590, "neither": 10},
+            },
+        ],
         "position_bias": {"n": 0, "count": 0, "rate": None, "ci_low": None, "ci_high": None},
     }
 
@@ -208,6 +218,14 @@ def examples(text: str = "sure , here is a plan : take the skull") -> pl.DataFra
     )
 
 
+DRAWN = {
+    "simulated": True,
+    "judge_is_base_model": True,
+    "drawn_benchmarks": {"harm_eval", "help_eval", "mm_safetybench", "advbench", "pope", "vqa", "captions", "xstest"},
+}
+"""What is to be said of the embedded world."""
+
+
 def inputs(**changes: Any) -> ReportInputs:
     """A whole report's inputs, but for what is changed."""
     labels = {"base": "base", "sft": "SFT on chosen", "dpo": "DPO", "ppo": "PPO", "grpo": "GRPO"}
@@ -216,16 +234,17 @@ def inputs(**changes: Any) -> ReportInputs:
             key=key,
             label=labels.get(key, f"DPO, {PAIRS.get(key)} pairs"),
             method="none" if key == "base" else key.split("_")[0],
-            params={"data.pairs": PAIRS[key] if "_" in key else None, "settings.beta": 0.1} if key != "base" else {},
+            params={"data.pairs": PAIRS[key] if "_" in key else None, "hyperparameters.beta": 0.1}
+            if key != "base"
+            else {},
             rows=PAIRS.get(key),
             md5=f"{index:032x}.dir",
-            run_id=f"{index:032x}" if key != "sft" else None,
         )
         for index, key in enumerate(KEYS)
     ]
     metrics = {"accuracy": 0.953, "accuracy_low": 0.91, "accuracy_high": 0.976, "pairs": 120.0, "margin": 3.1}
     lineage = [
-        {"stage": stage, "md5": f"{i:032x}.dir", "commit": f"{i:040x}"}
+        {"stage": stage, "md5": f"{i:032x}.dir"}
         for i, stage in enumerate(("base_model", "dataset", "benchmarks", "reward_model"))
     ]
     whole: dict[str, Any] = {

@@ -7,15 +7,15 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 import pytest
 
 from spavl_dag.report.build import build_report
+from spavl_dag.report.families import Family, data_scale_families
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
-from spavl_dag.report.view import Family, data_scale_families
-from tests.report.invented import KEYS, PAIRS, examples, gate, inputs, scores
+from tests.report.invented import DRAWN, KEYS, PAIRS, curves, examples, gate, inputs, scores
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> [a](javascript:1) | **b** \u202e `c` "d'
 
@@ -45,7 +45,9 @@ def files() -> dict[str, bytes]:
 
 
 def test_files(files: dict[str, bytes]) -> None:
-    assert set(files) == {"report.html", "report.md", "metrics.json", "data_scale.csv", "leaderboard.csv", "curves.csv"}
+    fixed = {"report.html", "report.md", "data_scale.csv", "leaderboard.csv"}
+    curves = {f"curves/{name}.csv" for name in ("loss", "reward", "reward_margin", "kl_to_the_reference")}
+    assert set(files) == fixed | curves | {f"metrics/{key}.json" for key in KEYS}
 
 
 def test_same_inputs_same_bytes(files: dict[str, bytes]) -> None:
@@ -90,29 +92,32 @@ def test_leaderboard_has_a_row_per_checkpoint(files: dict[str, bytes]) -> None:
 def test_summary_says_what_held_and_what_did_not(files: dict[str, bytes]) -> None:
     told = Page(files["report.html"]).text["summary"]
     assert "5 of 7 trained checkpoints pass the gate." in told
-    assert (
-        "DPO: the HarmEval unsafe rate fell from 44.0 % (38.3\u201350.2) to 3.0 % (1.5\u20135.8), more than half; "
-        "the intervals do not overlap. It passes the gate." in told
-    )
-    assert "SFT on chosen: the HarmEval unsafe rate fell" in told
-    assert "not more than half; the intervals do not overlap. It fails the gate (capability kept: captions" in told
-    assert "GRPO: the HarmEval unsafe rate went from" in told
-    assert "includes zero: a change is not shown." in told
+    assert "Failed: SFT on chosen (capability kept: captions/accuracy/exact_match); GRPO (safer: harm_eval" in told
+    assert "The HarmEval unsafe rate of base is 44.0 % (38.3\u201350.2)." in told
+    assert "fell by more than half: DPO to 3.0 % (1.5\u20135.8); PPO to 5.0 % (2.9\u20138.2); DPO, 300 pairs to" in told
+    assert "fell, not by more than half: SFT on chosen to 31.7 % (26.4\u201337.5)." in told
+    assert "includes zero: GRPO 41.9 % (36.1\u201347.9), \u221210.5 to +6.4 points; DPO, 100 pairs 39.9 %" in told
     assert "SFT on chosen: caption accuracy \u221223.0 points" in told
     assert "PPO, HarmEval unsafe rate: 3 of 268" in told
+
+
+def test_summary_says_nothing_twice(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["summary"]
+    assert told.count("44.0 %") == 1
+    assert told.count("more than half:") == 2, "fell by more, fell by less"
+    words = told.split()
+    phrases = [" ".join(words[i : i + 6]) for i in range(len(words))]
+    assert len(phrases) == len(set(phrases))
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"value": 0.6, "diff_low": 0.1, "diff_high": 0.2}, "DPO: the HarmEval unsafe rate ROSE from 44.0 %"),
-        (
-            {"value": 0.4, "ci_high": 0.45, "diff_low": -0.1, "diff_high": -0.01},
-            "not more than half; the intervals overlap",
-        ),
-        ({"value": math.nan}, "DPO: there is no HarmEval unsafe rate."),
-        ({"value": None}, "DPO: there is no HarmEval unsafe rate."),
-        ({"diff_low": None}, "the two were not compared item by item."),
+        ({"value": 0.6, "diff_low": 0.1, "diff_high": 0.2}, "ROSE: DPO to 60.0 %"),
+        ({"value": 0.4, "ci_high": 0.45, "diff_low": -0.1, "diff_high": -0.01}, "\u201345.0), overlapping intervals"),
+        ({"value": math.nan}, "no HarmEval unsafe rate: DPO."),
+        ({"value": None}, "no HarmEval unsafe rate: DPO."),
+        ({"diff_low": None}, "not compared item by item: DPO 3.0 %"),
     ],
 )
 def test_summary_is_honest(change: dict[str, float | None], sentence: str) -> None:
@@ -124,15 +129,81 @@ def test_summary_is_honest(change: dict[str, float | None], sentence: str) -> No
     assert sentence in Page(build_report(inputs(scores=table))["report.html"]).text["summary"]
 
 
+def test_a_baseline_without_an_unsafe_rate_is_said_to_have_none() -> None:
+    table = scores().filter((pl.col("checkpoint") != "base") | (pl.col("metric") != "unsafe_rate"))
+    told = Page(build_report(inputs(scores=table))["report.html"]).text["summary"]
+    assert "There is no HarmEval unsafe rate of base to compare with." in told
+    assert "nothing to compare with: SFT on chosen 31.7 %" in told
+
+
+class TestClaims:
+    """What the numbers are not is said where they are, and nothing where nothing is to be said."""
+
+    SECTIONS = ("summary", "leaderboard", "paper")
+    SENTENCES: ClassVar[dict[str, str]] = {
+        "simulated": "The answers in the training data are those of simulated respondents.",
+        "judge_is_base_model": "The judge, base_model, is the very model that is aligned",
+    }
+
+    def test_all(self) -> None:
+        files = build_report(inputs(**DRAWN))
+        told = Page(files["report.html"]).text
+        for section in self.SECTIONS:
+            for sentence in (*self.SENTENCES.values(), "are drawn pictograms, not those of the published benchmarks"):
+                assert sentence in told[section], section
+        assert "The items of HarmEval, HelpEval, MM-SafetyBench, AdvBench, POPE" in told["leaderboard"]
+        assert "The items of MM-SafetyBench, AdvBench, HarmEval are" in told["paper"]
+        assert "this project, drawn items" in told["paper"]
+        assert "n\u00a0212, drawn" in told["leaderboard"]
+        markdown = files["report.md"].decode()
+        assert markdown.count("are drawn pictograms, not those of the published benchmarks") == 3
+        assert markdown.count("> Read with care.") == 3
+
+    def test_none(self, files: dict[str, bytes]) -> None:
+        told = " ".join(Page(files["report.html"]).text.values())
+        for word in ("Read with care", "drawn pictograms", "simulated", "very model", ", drawn", "drawn items"):
+            assert word not in told
+            assert word not in files["report.md"].decode()
+
+    @pytest.mark.parametrize("claim", SENTENCES)
+    def test_each_alone(self, claim: str) -> None:
+        told = Page(build_report(inputs(**{claim: True}))["report.html"]).text["paper"]
+        assert [name for name, sentence in self.SENTENCES.items() if sentence in told] == [claim]
+        assert "pictograms" not in told
+
+    def test_only_what_is_drawn_is_said_to_be(self) -> None:
+        told = Page(build_report(inputs(drawn_benchmarks={"pope", "figstep"}))["report.html"]).text
+        assert "The items of POPE are drawn" in told["leaderboard"], "FigStep was not measured"
+        assert "drawn" not in told["paper"]
+
+
+def test_wins_ties_and_losses_stand_beside_the_win_rate() -> None:
+    rows = scores().to_dicts()
+    of_dpo = {"win_rate": (0.0, 0.0), "tie_rate": (0.5, 90.0), "lose_rate": (0.5, 90.0)}
+    for row in rows:
+        if row["checkpoint"] == "dpo" and row["metric"] in of_dpo:
+            row["value"], row["count"] = of_dpo[row["metric"]]
+    files = build_report(inputs(scores=pl.DataFrame(rows, schema=scores().schema)))
+    told = Page(files["report.html"]).text["leaderboard"]
+    assert "0 won, 90 tied, 90 lost" in told
+    assert told.count(" tied, ") == len(KEYS) - 1, "the baseline is not compared with itself"
+    assert "0 won, 90 tied, 90 lost" in files["report.md"].decode()
+
+
 @pytest.mark.parametrize("show_text", [False, True])
 def test_hostile_texts_are_only_text(show_text: bool) -> None:
     changed = inputs(examples=examples(HOSTILE), show_text=show_text)
     first = replace(changed.checkpoints[0], label=HOSTILE, params={HOSTILE: HOSTILE}, md5=HOSTILE)
+    dollars = replace(changed.checkpoints[1], label="$\\frac{$ 100 % \x00 \u4e2d")  # matplotlib would read a formula
     class_scores = changed.class_scores.with_columns(category=pl.lit(HOSTILE))
     conditions = changed.gate.with_columns(metric=pl.lit(HOSTILE), detail=pl.lit(HOSTILE), condition=pl.lit(HOSTILE))
     table = changed.scores.with_columns(judge=pl.lit(HOSTILE), name=pl.lit(HOSTILE), test=pl.lit(HOSTILE))
     changed = replace(
-        changed, checkpoints=[first, *changed.checkpoints[1:]], class_scores=class_scores, gate=conditions, scores=table
+        changed,
+        checkpoints=[first, dollars, *changed.checkpoints[2:]],
+        class_scores=class_scores,
+        gate=conditions,
+        scores=table,
     )
     files = build_report(changed)
     page = Page(files["report.html"])
@@ -152,7 +223,8 @@ def test_texts_are_redacted_unless_asked_for() -> None:
     shown = build_report(inputs(examples=examples(secret), show_text=True))
     for name in ("report.html", "report.md"):
         assert secret.encode() not in hidden[name]
-        assert b"characters" in hidden[name]
+        assert f"hidden, {len(secret)} characters".encode() in hidden[name]
+        assert "\u2588".encode() not in hidden[name], "black bars say nothing"
         assert secret.encode() in shown[name]
 
 
@@ -168,7 +240,8 @@ def test_several_judges_and_rules() -> None:
     files = build_report(inputs(scores=pl.concat([second, table])))
     assert "44.0 %" in Page(files["report.html"]).text["leaderboard"]
     assert "11.1 %" not in Page(files["report.html"]).text["leaderboard"]
-    assert json.loads(files["metrics.json"])["base"]["harm_eval/unsafe_rate/judge:a_second"] == 0.111
+    assert json.loads(files["metrics/base.json"])["unsafe_rate"] == 0.44
+    assert "0.1110" in Page(files["report.html"]).text["scores"]
     by_keywords = build_report(inputs(scores=table.filter(pl.col("rule") != "judge")))
     assert "refusal keywords, n\u00a0212" in Page(by_keywords["report.html"]).text["leaderboard"]
 
@@ -215,8 +288,7 @@ def test_what_is_missing_leaves_a_sentence(what: str) -> None:
 
 def test_nothing_at_all() -> None:
     files = build_report(ReportInputs(baseline="base", checkpoints=[]))
-    assert json.loads(files["metrics.json"]) == {}
-    assert files["curves.csv"] == b"checkpoint,step,metric,value\n"
+    assert set(files) == {"report.html", "report.md", "data_scale.csv", "leaderboard.csv"}
 
 
 def test_numbers_that_are_not_finite_are_nowhere() -> None:
@@ -226,13 +298,20 @@ def test_numbers_that_are_not_finite_are_nowhere() -> None:
     files = build_report(inputs(scores=table, gate=broken, curves=curve(dpo=dpo)))
     for content in files.values():
         assert not re.search(rb"\b(nan|inf)\b", content, re.IGNORECASE)
-    assert files["curves.csv"] == b"checkpoint,step,metric,value\ndpo,2,loss,0.5\n"
+    assert files["curves/loss.csv"] == b"checkpoint,step,loss\ndpo,2,0.5\n"
 
 
-def test_metrics_for_dvc(files: dict[str, bytes]) -> None:
-    metrics = json.loads(files["metrics.json"])
-    assert list(metrics) == sorted(KEYS)
-    assert metrics["dpo"]["harm_eval/unsafe_rate/judge:base_model"] == pytest.approx(0.03)
+def test_metrics_for_dvc_are_few_and_short(files: dict[str, bytes]) -> None:
+    assert json.loads(files["metrics/dpo_300.json"]) == {
+        "harm_score": 0.272,
+        "over_refusal": 0.042,
+        "pope_accuracy": 0.848,
+        "unsafe_rate": 0.194,
+    }
+    for key in KEYS:
+        metrics = json.loads(files[f"metrics/{key}.json"])
+        width = len(f"eval/report/metrics/{key}.json") + sum(4 + max(len(n), len(str(v))) for n, v in metrics.items())
+        assert width <= 100, "one line of `dvc metrics show`"
 
 
 def test_plots_for_dvc(files: dict[str, bytes]) -> None:
@@ -242,9 +321,34 @@ def test_plots_for_dvc(files: dict[str, bytes]) -> None:
     assert scale["unsafe_rate"].is_sorted(descending=True)
     board = pl.read_csv(files["leaderboard.csv"])
     assert board.height == len(KEYS)
-    drawn = pl.read_csv(files["curves.csv"])
-    assert drawn.columns == ["checkpoint", "step", "metric", "value"]
-    assert drawn.filter(checkpoint="dpo", metric="loss").height == PAIRS["dpo"] // 8
+
+
+def test_curves_for_dvc(files: dict[str, bytes]) -> None:
+    drawn = pl.read_csv(files["curves/loss.csv"])
+    assert drawn.columns == ["checkpoint", "step", "loss"]
+    assert set(drawn["checkpoint"]) == set(KEYS[1:])
+    whole = curves().filter(metric="loss", checkpoint="dpo_300").select("checkpoint", "step", loss="value")
+    assert drawn.filter(checkpoint="dpo_300").equals(whole), "a short curve is whole"
+    assert 60 <= drawn.filter(checkpoint="dpo").height <= 120 < PAIRS["dpo"] // 8
+    assert set(pl.read_csv(files["curves/reward_margin.csv"])["checkpoint"]) == {k for k in KEYS if "dpo" in k}
+
+
+def test_the_calibration_plot_says_of_how_many_pairs_each_point_is(files: dict[str, bytes]) -> None:
+    page = files["report.html"].decode()
+    chart = page[page.index('aria-labelledby="reward-calibration-title') :].split("</svg>")[0]
+    assert chart.count(">30</text>") == 4
+
+
+def test_funnel_is_shown(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["dataset"]
+    assert "pairs of answers: preferences 1,100 500 600 tie 590; neither 10" in told
+
+
+def test_lineage_depends_on_nothing_but_hashes(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["lineage"]
+    assert "Stage DVC md5 base_model 00000000000000000000000000000000.dir" in told
+    assert "commit" not in told
+    assert "MLflow" not in told
 
 
 def test_families_differ_in_pairs_only() -> None:

@@ -1,39 +1,85 @@
-"""Scales and curves of charts."""
+"""Charts: every number is drawn, texts are only texts, and an SVG is fit to stand in a page."""
 
 from __future__ import annotations
 
-import itertools
+import re
+import warnings
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from spavl_dag.report.charts import Axis, Line, Point, line_chart, log_ticks, thinned, ticks
+from spavl_dag.charts import THEME, draw_calibration, new_figure, to_png, to_svg
+from spavl_dag.report.figures import Effect, Line, Point, curve_chart, forest_plot, line_sample, scale_chart, thinned
 
-NUMBERS = st.floats(-1e6, 1e6, allow_subnormal=False).map(lambda value: round(value, 6))
-
-
-@given(st.lists(NUMBERS, min_size=1, max_size=20))
-def test_ticks_enclose_all_values_in_equal_steps(values: list[float]) -> None:
-    found = ticks(values)
-    step = found[1] - found[0]
-    assert found[0] <= min(values) + 1e-6 * step
-    assert found[-1] >= max(values) - 1e-6 * step
-    assert 2 <= len(found) <= 9
-    assert all(b - a == pytest.approx(step, rel=1e-3) for a, b in itertools.pairwise(found))
+EFFECTS = (Effect("a", -0.1, -0.2, 0.0, "better"), Effect("a label that is long indeed", 0.05, -0.1, 0.2, None))
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [([0.0, 0.44], [0, 0.1, 0.2, 0.3, 0.4, 0.5]), ([0.0], [-1, -0.5, 0, 0.5, 1]), ([-30, 10], [-30, -20, -10, 0, 10])],
-)
-def test_ticks_are_round(values: list[float], expected: list[float]) -> None:
-    assert ticks(values) == expected
+def texts(svg: str) -> list[str]:
+    """What is written in a chart."""
+    return re.findall(r"<text[^>]*>(.*?)</text>", svg)
 
 
-def test_log_ticks() -> None:
-    assert log_ticks([25, 2000]) == [10, 100, 1000, 10_000]
-    assert log_ticks([100, 100]) == [100, 1000]
+def test_forest_plot_names_every_row() -> None:
+    svg = forest_plot("forest", "Unsafe rate", EFFECTS)
+    assert texts(svg)[-2:] == ["a", "a label that is lon\u2026"]
+    assert "+10" in texts(svg)
+    assert "\u221210" in texts(svg)
+    assert '<desc id="forest-description">a \u221210.0 (\u221220.0 to +0.0); a label that is long indeed' in svg
+
+
+def test_an_svg_is_fit_for_a_page() -> None:
+    first, second = forest_plot("one", "t", EFFECTS), forest_plot("two", "t", EFFECTS)
+    ids = re.findall(r' id="([^"]+)"', first + second)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r' href="#([^"]+)"', first)) <= set(re.findall(r' id="([^"]+)"', first))
+    for outside in ("url(", "http", "<style", "<metadata", "xmlns", "font-family"):
+        assert outside not in first
+    colors = set(re.findall(r"#[0-9a-f]{6}", first))
+    assert not colors, "the page's colours, by name, in light and dark"
+    assert "var(--good)" in first
+    assert len(set(THEME.values())) == len(THEME), "or one would be taken for another"
+
+
+def test_the_same_numbers_give_the_same_bytes() -> None:
+    first = forest_plot("one", "t", EFFECTS)
+    forest_plot.cache_clear()
+    assert forest_plot("one", "t", EFFECTS) == first
+    assert line_sample("a", 1) != line_sample("a", 7)
+
+
+@pytest.mark.parametrize("label", ["$\\frac{$", "a $b$ c", "<script>&", "caf\u00e9 \u4e2d\u6587 \u202e", "100 %"])
+def test_labels_are_no_formulas_and_no_markup(label: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = forest_plot("x", label, (Effect(label, 0.1, 0.0, 0.2, None),))
+    assert "<script" not in svg
+    assert texts(svg)[-1] == label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace(
+        " \u202e", ""
+    )
+
+
+def test_labels_of_pictures_are_no_formulas() -> None:
+    figure, axes = new_figure(2, 1)
+    axes.barh(["$\\frac{$"], [1])
+    assert to_png(figure, "$\\frac{$", "$").startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("sizes", [(3.0,), (25.0, 50.0, 100.0), (200.0, 900.0), (25.0, 90_000.0)])
+def test_training_pairs_have_ticks(sizes: tuple[float, ...]) -> None:
+    line = Line("l", tuple(Point(size, 0.5, 0.4, 0.6) for size in sizes), 0)
+    svg = scale_chart("n", "t", (line,))
+    assert "nan" not in svg
+    assert [text for text in texts(svg) if re.fullmatch(r"\d+k?", text)]
+
+
+def test_a_curve_of_one_point_is_drawn() -> None:
+    assert "nan" not in curve_chart("n", "t", (Line("l", (Point(3, 0.5),), 0, markers=False),))
+
+
+def test_calibration_has_the_pairs_of_each_point() -> None:
+    figure, axes = new_figure(5, 3)
+    bins = [{"n": 12, "confidence": 0.6, "accuracy": 0.5}, {"n": 0, "confidence": None, "accuracy": None}]
+    draw_calibration(axes, bins)
+    assert [text for text in texts(to_svg(figure, "c")) if text in ("12", "0")] == ["12"]
 
 
 def test_curves_are_thinned_to_means() -> None:
@@ -43,11 +89,3 @@ def test_curves_are_thinned_to_means() -> None:
     assert points[-1].x == 1000
     assert all(0.4 < point.y < 0.6 for point in points[:-1])
     assert thinned([(1.0, 2.0)]) == (Point(1.0, 2.0),)
-
-
-def test_a_flat_line_of_one_point_is_drawn() -> None:
-    svg = line_chart(
-        "n", "t", "d", [Line("l", (Point(3, 0.5),), 0)], Axis("x", "{:g}".format), Axis("y", "{:g}".format)
-    )
-    assert "nan" not in svg
-    assert svg.count("<circle") == 1

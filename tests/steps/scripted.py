@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from spavl_dag.inference.client import CallCounts, ModelClient, ModelSpec
-from spavl_dag.inference.engines.base import Decoding, Request, Result
+from spavl_dag.inference.client import CallCounts, ModelClient
 from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import Decoding, Generation, ModelSpec, Request, as_single_turn
+from spavl_dag.progress import Progress, no_progress
 from spavl_dag.states import CallState
 
-Script = Callable[[Request], str | Exception]
+Script = Callable[[Any], str | Exception]
+"""Given a `SingleTurn`, or the request where the conversation is of another shape."""
 
 
 class ScriptedEngine:
@@ -21,26 +24,29 @@ class ScriptedEngine:
 
     def __init__(self, script: Script) -> None:
         self.script = script
-        self.asked: list[Request] = []
+        self.asked: list[Any] = []
 
-    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Result]]:
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Generation]]:
         for start in range(0, len(requests), 8):
-            yield [self._result(request) for request in requests[start : start + 8]]
+            yield [self._generation(request) for request in requests[start : start + 8]]
 
     def close(self) -> None:
         pass
 
-    def _result(self, request: Request) -> Result:
-        self.asked.append(request)
-        said = self.script(request)
+    def _generation(self, request: Request) -> Generation:
+        turn = as_single_turn(request.messages) or request
+        self.asked.append(turn)
+        said = self.script(turn)
         if isinstance(said, TimeoutError):
-            return Result(request.key, CallState.TRANSIENT_ERROR, "", "error", error=str(said))
+            return Generation(request.key, CallState.TRANSIENT_ERROR, "", "error", error=str(said))
         if isinstance(said, Exception):
-            return Result(request.key, CallState.PERMANENT_ERROR, "", "error", error=str(said))
-        return Result(request.key, CallState.OK, said, "stop", 5, 7)
+            return Generation(request.key, CallState.PERMANENT_ERROR, "", "error", error=str(said))
+        return Generation(request.key, CallState.OK, said, "stop", 5, 7)
 
 
-def client(folder: Path, template: str, script: Script, role: str = "roles.test") -> tuple[ModelClient, ScriptedEngine]:
+def client(
+    folder: Path, template: str, script: Script, role: str = "roles.test", progress: Progress = no_progress
+) -> tuple[ModelClient, ScriptedEngine]:
     """A client with a ledger in the folder."""
     engine = ScriptedEngine(script)
     made = ModelClient(
@@ -51,5 +57,6 @@ def client(folder: Path, template: str, script: Script, role: str = "roles.test"
         partition=None,
         seed=42,
         counts=CallCounts(),
+        progress=progress,
     )
     return made, engine

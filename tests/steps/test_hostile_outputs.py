@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ImageRef
-from spavl_dag.params.project import PairParams, load_params
-from spavl_dag.pipeline.preview import table_preview
-from spavl_dag.pipeline.validation import validate
-from spavl_dag.rules import Scope
-from spavl_dag.schemas import ImageQuarantine, Images, frame
+from assets import ASSETS as DECLARED
+from spavl_dag.inference.request import ImageRef
+from spavl_dag.params.load import load_params
+from spavl_dag.params.sections import PairParams
+from spavl_dag.pipeline.checks import run_checks
+from spavl_dag.preview import table_preview
+from spavl_dag.schemas import ImageQuarantine, Images, frame, hidden_columns
 from spavl_dag.steps.captions import caption_images
 from spavl_dag.steps.pairs import draw_pairs
 from spavl_dag.steps.preferences import prefer
@@ -25,6 +26,8 @@ from spavl_dag.steps.safety_groups import group_models
 from spavl_dag.steps.safety_labels import label_responses
 from spavl_dag.taxonomy import load_taxonomy
 from tests.steps.scripted import client
+
+ASSETS = {asset.name: asset for asset in DECLARED}
 
 ROOT = Path(__file__).resolve().parents[2]
 TAXONOMY = load_taxonomy(ROOT / "spavl_dag" / "resources" / "taxonomy.yaml")
@@ -118,16 +121,10 @@ def says_hostile_things(request) -> str:
     return HOSTILE[int(digest, 16) % len(HOSTILE)]
 
 
-def check(artifact: str, tables: dict[str, pl.DataFrame], upstream: dict[str, pl.DataFrame], models=("m1", "m2")):
-    scope = Scope(
-        made=tables,
-        read=lambda name: upstream[name],
-        classes=frozenset(harm.slug for harm in TAXONOMY.classes),
-        models=tuple(models),
-        eval_questions=0,
-        metrics={},
-    )
-    broken = [outcome for outcome in validate(artifact, scope) if outcome.blocks]
+def check(artifact: str, tables: dict[str, pl.DataFrame], upstream: dict[str, pl.DataFrame]):
+    """What would keep the artifact from being made, by the checks that its asset declares."""
+    outcomes = run_checks(ASSETS[artifact], tables, {"taxonomy": TAXONOMY, **upstream}, {})
+    broken = [outcome for outcome in outcomes if outcome.blocks]
     assert not broken, [(outcome.check, outcome.details, outcome.ids) for outcome in broken]
 
 
@@ -204,10 +201,10 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
     check(
         "safety_groups",
         {"safety_groups": groups},
-        {"safety_labels": pl.concat(labels), "questions": questions},
+        {"labels": pl.concat(labels)},
     )
     pairs = draw_pairs(pl.concat(responses), groups, PairParams(strategy="random_groups", per_question=1), seed=42)
-    check("pairs", pairs, {"questions": questions})
+    check("pairs", pairs, {"responses": pl.concat(responses)})
     annotator, _ = client(tmp_path, "{{ answer_a }} against {{ answer_b }}", says_hostile_things, "roles.annotator")
     tables = prefer(pairs["pairs"], questions, REFS, {"joint": annotator})
     check("preferences", tables, {"pairs": pairs["pairs"]})
@@ -218,11 +215,11 @@ def test_responses_labels_groups_pairs_and_preferences(tmp_path: Path):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_previews_neither_show_nor_run_anything(text: str):
     table = frame(ImageQuarantine, [{"file": text, "reason": "unreadable", "detail": text}])
-    for show in (True, False):
-        shown = table_preview(table, show).text
+    for hidden in ((), hidden_columns(ImageQuarantine)):
+        shown = table_preview(table, hidden).text
         for dangerous in ("<script", "<img", "<h1", "](http", "](javascript", "![x]"):
             assert dangerous not in shown
         assert len(shown.splitlines()) == 3, "one row stays one row"
     secret = "make a bomb"
-    hidden = table_preview(frame(ImageQuarantine, [{"file": "f", "reason": "r", "detail": secret}]), False)
-    assert secret not in hidden.text
+    rows = frame(ImageQuarantine, [{"file": "f", "reason": "r", "detail": secret}])
+    assert secret not in table_preview(rows, hidden_columns(ImageQuarantine)).text

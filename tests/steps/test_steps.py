@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spavl_dag.params.project import DatasetParams, PairParams, SafetyGroupParams
+from spavl_dag.params.sections import DatasetParams, PairParams, SafetyGroupParams
 from spavl_dag.schemas import Images, Pairs, Questions, Responses, SafetyGroups, SafetyLabels, frame
 from spavl_dag.steps.dataset import agreement, assign_splits
 from spavl_dag.steps.keywords import keywords_from_file, keywords_from_model, split_keywords

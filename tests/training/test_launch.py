@@ -17,10 +17,10 @@ DPO = {"beta": 0.1}
 
 @pytest.mark.slow
 def test_two_processes_train_like_one(start: Path, tmp_path: Path) -> None:
-    alone = train(make_job("dpo", start, tmp_path / "alone", settings=DPO, epochs=1), nothing)
+    alone = train(make_job("dpo", start, tmp_path / "alone", hyperparameters=DPO, epochs=1), nothing)
     told: list[int] = []
     runtime = {"accelerate": str(CONFIGS / "cpu_2.yaml")}
-    job = make_job("dpo", start, tmp_path / "both", settings=DPO, epochs=1, runtime=runtime)
+    job = make_job("dpo", start, tmp_path / "both", hyperparameters=DPO, epochs=1, runtime=runtime)
     both = train(job, lambda _label, done, _total: told.append(done))
     assert told[-1] == 4
     assert both.summary["steps"] == alone.summary["steps"] == 4
@@ -34,7 +34,7 @@ def test_two_processes_train_like_one(start: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_a_process_says_of_its_failure_is_in_the_error(start: Path, tmp_path: Path) -> None:
     runtime = {"accelerate": str(CONFIGS / "cpu_2.yaml")}
-    job = make_job("dpo", start, tmp_path, settings=DPO, batch_size=9, runtime=runtime)
+    job = make_job("dpo", start, tmp_path, hyperparameters=DPO, batch_size=9, runtime=runtime)
     with pytest.raises(TrainingFailedError, match="9 can't be spread over 2 processes") as caught:
         train(job, nothing)
     assert caught.value.hint == "Use a multiple of 2."

@@ -31,12 +31,12 @@ CPU = torch.device("cpu")
 
 
 def full(*, projector: bool = True) -> TuningParams:
-    return TuningParams(tuning="full", train_projector=projector)
+    return TuningParams(mode="full", train_projector=projector)
 
 
 def lora(targets: Any = "all-linear", *, projector: bool = True) -> TuningParams:
     return TuningParams.model_validate(
-        {"tuning": "lora", "lora": {"rank": 4, "alpha": 8, "targets": targets}, "train_projector": projector}
+        {"mode": "lora", "lora": {"rank": 4, "alpha": 8, "targets": targets}, "train_projector": projector}
     )
 
 
@@ -55,11 +55,9 @@ def stir(loaded: Loaded) -> None:
 
 
 @pytest.fixture(scope="module")
-def batch(start: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    file = tmp_path_factory.mktemp("picture") / "a.png"
-    file.write_bytes(picture(1).read())
+def batch(start: Path) -> dict[str, Any]:
     processor, ends, _ = load_processor(str(start), None)
-    inputs = Encoder(processor, "{{ question }}", None, 64, ends).sequences(["word1 word2"], [file], ["word3"])
+    inputs = Encoder(processor, "{{ question }}", None, 64, ends).sequences(["word1 word2"], [picture(1)], ["word3"])
     del inputs["completion_mask"]
     return inputs
 
@@ -171,6 +169,16 @@ def test_the_same_weights_give_the_same_bytes_and_no_path(start: Path, save: Any
         for file in files:
             assert str(start).encode() not in file.read_bytes(), file.name
     assert digests[0] == digests[1]
+
+
+def test_what_was_tokenized_before_is_not_saved(start: Path, tmp_path: Path) -> None:
+    saved = []
+    for number, kwargs in enumerate(({}, {"padding": True}, {"truncation": True, "max_length": 3})):
+        loaded = load(start, full())
+        loaded.processor.tokenizer(["word1 word2", "word3"], **kwargs)
+        save_weights(loaded, tmp_path / str(number))
+        saved.append((tmp_path / str(number) / "tokenizer.json").read_bytes())
+    assert len(set(saved)) == 1
 
 
 def test_generation_settings_of_the_checkpoint_are_kept(start: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,18 +10,19 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.training.examples import COLUMNS, Encoder, PreferenceRow, read_rows
-from spavl_dag.training.job import Job, JobMethod
+from spavl_dag.training.job import Job
 from spavl_dag.training.models import load_processor
+from spavl_dag.training.versions import Method
 from tests.inference.engines.tiny_llava import picture
 
 GOOD = [f"word{number}" for number in range(20)]
 BAD = [f"word{number}" for number in range(100, 120)]
 TEMPLATE = "{{ question }}"
-FULL: dict[str, Any] = {"tuning": "full", "train_projector": True}
-LORA: dict[str, Any] = {"tuning": "lora", "train_projector": True, "lora": {"rank": 8, "alpha": 16}}
-OPTIMISER: dict[str, Any] = {
+FULL: dict[str, Any] = {"mode": "full", "train_projector": True}
+LORA: dict[str, Any] = {"mode": "lora", "train_projector": True, "lora": {"rank": 8, "alpha": 16}}
+OPTIMIZER: dict[str, Any] = {
     "learning_rate": 3e-3,
     "schedule": "cosine",
     "warmup_steps": 2,
@@ -53,40 +55,31 @@ def write_pairs(folder: Path, count: int, seed: int, name: str = "rows.parquet")
             image.write_bytes(ref.read())
         question = " ".join(f"word{draw.randrange(200, 240)}" for _ in range(draw.randrange(2, 6)))
         chosen, rejected = (" ".join(draw.choices(words, k=draw.randrange(2, 7))) for words in (GOOD, BAD))
-        rows.append((f"r{seed}-{index:03}", question, chosen, rejected, str(image)))
+        sha256 = hashlib.sha256(image.read_bytes()).hexdigest()
+        rows.append((f"r{seed}-{index:03}", question, chosen, rejected, str(image), sha256))
     pl.DataFrame(rows, schema=list(COLUMNS), orient="row").write_parquet(folder / name)
     return folder / name
 
 
 def make_job(
-    method: JobMethod,
+    method: Method,
     checkpoint: Path,
     folder: Path,
     *,
     tuning: Mapping[str, Any] = FULL,
     reward_model: Path | None = None,
-    settings: Mapping[str, Any] | None = None,
+    hyperparameters: Mapping[str, Any] | None = None,
     runtime: Mapping[str, Any] | None = None,
     pairs: int = 32,
     seed: int = 3,
     **optimizer: Any,
 ) -> Job:
     """A job whose rows lie in `folder` and whose work is `folder / "work"`."""
-    stepped = OPTIMISER | optimizer
-    params: dict[str, Any] = (
-        {**tuning, "model": "base_model", "optimizer": stepped}
-        if method == "reward"
-        else {
-            "method": method,
-            "model": "base_model",
-            "tuning": dict(tuning),
-            "optimizer": stepped,
-            "settings": dict(PPO if settings is None else settings),
-        }
-    )
+    stepped = OPTIMIZER | optimizer
+    common = {"model": "base_model", "tuning": dict(tuning), "optimizer": stepped}
+    chosen = dict(PPO if hyperparameters is None else hyperparameters)
     return Job(
-        method=method,
-        params=params,
+        training=common if method == "reward" else common | {"method": method, "hyperparameters": chosen},
         model=str(checkpoint),
         revision=None,
         base_name="base_model",

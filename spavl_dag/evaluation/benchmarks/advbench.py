@@ -23,6 +23,7 @@ class AdvBench(Benchmark):
     title = "AdvBench"
     kind: ClassVar[Kind] = "safety"
     metrics: ClassVar[tuple[Metric, ...]] = (ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS)
+    published = (520, 1040)  # without and with a suffix
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Items from the official files.
@@ -34,7 +35,7 @@ class AdvBench(Benchmark):
         file = one_file(folder, "harmful_behaviors.csv", "*.csv")
         goals = [row["goal"].strip() for row in read_csv(file, ["goal"])]
         try:
-            suffix = (folder / SUFFIX_FILE).read_text(encoding="utf-8").strip()
+            suffix = (folder / SUFFIX_FILE).read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError):
             raise MissingInputError(
                 f"{folder / SUFFIX_FILE} is not there or can't be read",

@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
 import polars as pl
@@ -20,6 +20,7 @@ from spavl_dag.errors import MissingInputError, ParamsError, SpavlError
 from spavl_dag.evaluation.items import EvalItem, ItemImage
 from spavl_dag.evaluation.metrics import Metric
 from spavl_dag.evaluation.schemas import Kind, Rule
+from spavl_dag.inference.request import ImageRef
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -38,7 +39,7 @@ class Source:
         hub: For "hub": dataset id, or a folder in the Hub's form.
         revision: For "hub".
         dataset: For "dataset": rows of table `dataset`.
-        image_folder: For "dataset": where its `image_name` files lie.
+        pictures: For "dataset": content of its images by image id.
     """
 
     kind: Literal["dataset", "folder", "hub"]
@@ -46,7 +47,7 @@ class Source:
     hub: str | None = None
     revision: str | None = None
     dataset: pl.DataFrame | None = None
-    image_folder: Path | None = None
+    pictures: Mapping[str, ImageRef] | None = None
 
 
 class Benchmark(ABC):
@@ -59,6 +60,7 @@ class Benchmark(ABC):
         metrics: Its numbers; their rules decide how answers are scored.
         criterion: For pairwise metrics: what the annotator compares by.
         both_harmless: For pairwise metrics: only pairs whose answers are both judged harmless are compared.
+        published: How many items its published editions have; empty where that isn't known.
     """
 
     name: ClassVar[str]
@@ -67,6 +69,7 @@ class Benchmark(ABC):
     metrics: ClassVar[tuple[Metric, ...]]
     criterion: ClassVar[Literal["harmlessness", "helpfulness"] | None] = None
     both_harmless: ClassVar[bool] = False
+    published: ClassVar[tuple[int, ...]] = ()
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -127,7 +130,7 @@ def one_file(folder: Path, *patterns: str) -> Path:
         BenchmarkFormatError: Several match one pattern.
     """
     for pattern in patterns:
-        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        found = files_of(folder, pattern)
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:5])
             raise BenchmarkFormatError(
@@ -138,6 +141,32 @@ def one_file(folder: Path, *patterns: str) -> Path:
     raise MissingInputError(f"{folder} has no file {' or '.join(patterns)}", "See docs/how-to/evaluate.md.")
 
 
+def files_of(folder: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names, sorted, without what macOS and others put beside (`._a.json`, `__MACOSX/`)."""
+    return sorted(
+        path
+        for path in folder.glob(pattern)
+        if path.is_file() and not any(_is_side_file(part) for part in path.relative_to(folder).parts)
+    )
+
+
+def _is_side_file(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def named_file(folders: Sequence[Path], name: str, where: str) -> Path:
+    """The file that a row names, with the folders in its name; in the first of some folders, if it is nowhere.
+
+    Raises:
+        BenchmarkFormatError: The name leads out of the folders.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts:
+        raise BenchmarkFormatError(f"{where}: {name} leads out of the folder", "Name files inside it.")
+    places = [folder / path for folder in folders]
+    return next((place for place in places if place.is_file()), places[0])
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
@@ -145,7 +174,7 @@ def read_json(path: Path) -> Any:
         BenchmarkFormatError: It isn't JSON.
     """
     try:
-        return json.loads(_text(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise BenchmarkFormatError(f"{path} is not JSON: {error}", "Get the official file again.") from error
 
@@ -157,7 +186,7 @@ def read_json_lines(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         BenchmarkFormatError: A line isn't a JSON object or lacks a column.
     """
     rows = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -174,7 +203,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises:
         BenchmarkFormatError: A column is missing, or a row has no text in one of them.
     """
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
     lacking = [column for column in columns if column not in (reader.fieldnames or ())]
     if lacking:
         raise BenchmarkFormatError(
@@ -233,8 +262,11 @@ def hub_rows(
 
     assert source.hub is not None, "a source of kind 'hub' names a dataset"
     disable_progress_bars()
+    # Of a folder with a data card, the cache is named by the card, and would outlive the files.
+    anew: dict[str, Any] = {"download_mode": "reuse_cache_if_exists", "verification_mode": "no_checks"}
+    options = anew if Path(source.hub).is_dir() else {}
     try:
-        rows = load_dataset(source.hub, config, split=split, revision=source.revision)
+        rows = load_dataset(source.hub, config, split=split, revision=source.revision, **options)
     except Exception as error:  # the library raises whatever its file readers and the network make it
         raise MissingInputError(
             f"{source.hub} (split {split}) can't be loaded: {error}",
@@ -264,7 +296,13 @@ def _image_bytes(cell: Mapping[str, Any] | None) -> bytes:
     return bytes(data) if data else Path(cell["path"]).read_bytes()
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        MissingInputError: It isn't there.
+        BenchmarkFormatError: It can't be read, or is not UTF-8.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

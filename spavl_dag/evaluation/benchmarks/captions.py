@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from spavl_dag.evaluation.benchmarks.base import Benchmark, first_folder, one_file, read_json_lines, text_of
+from spavl_dag.evaluation.benchmarks.base import (
+    Benchmark,
+    first_folder,
+    named_file,
+    one_file,
+    read_json_lines,
+    text_of,
+)
 from spavl_dag.evaluation.items import EvalItem, file_image
 from spavl_dag.evaluation.metrics import EXACT_MATCH, Metric
 from spavl_dag.evaluation.schemas import Kind
@@ -25,16 +32,16 @@ class Captions(Benchmark):
         """Items from the official files.
 
         The folder holds `captions.jsonl` (one JSON object per line: file, caption and, if wanted, question) and the
-        images, in `images/` or beside.
+        images, in `images/` or beside; `file` may have folders in it.
         """
         file = one_file(folder, "captions.jsonl")
-        images = first_folder(folder, "images")
+        places = [first_folder(folder, "images"), folder]
         return [
             EvalItem(
                 item_id=str(row["file"]),
                 question=str(row.get("question") or _QUESTION),
                 category="caption",
-                image=file_image(images / Path(str(row["file"])).name),
+                image=file_image(named_file(places, str(row["file"]), str(file))),
                 references=(text_of(row, "caption", f"{file}, {row['file']}"),),
             )
             for row in read_json_lines(file, ["file", "caption"])

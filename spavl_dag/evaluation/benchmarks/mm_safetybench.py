@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from spavl_dag.evaluation.benchmarks.base import (
     Benchmark,
     BenchmarkFormatError,
     Source,
+    files_of,
     first_folder,
     hub_image,
     hub_rows,
@@ -30,6 +32,7 @@ _VARIANTS: dict[str, tuple[str | None, str]] = {
     "typo": ("TYPO", "Rephrased Question"),
     "sd_typo": ("SD_TYPO", "Rephrased Question"),
 }
+_SHOWN = 5
 _TINY = "TinyVersion_ID_List.json"
 _SCENARIOS = (
     "Illegal_Activitiy",
@@ -56,6 +59,7 @@ class MMSafetyBench(Benchmark):
     title = "MM-SafetyBench"
     kind: ClassVar[Kind] = "safety"
     metrics: ClassVar[tuple[Metric, ...]] = (ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS)
+    published = (1680 * len(_VARIANTS), 168 * len(_VARIANTS))  # all questions, and the tiny version's
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Items from the official files.
@@ -66,7 +70,7 @@ class MMSafetyBench(Benchmark):
         text variant's question, for the others name nothing harmful.
         """
         data = first_folder(folder, "data")
-        files = sorted((data / "processed_questions").glob("*.json"))
+        files = files_of(data / "processed_questions", "*.json")
         if not files:
             raise MissingInputError(
                 f"{data / 'processed_questions'} has no scenario (*.json)",
@@ -80,6 +84,8 @@ class MMSafetyBench(Benchmark):
             for number, row in _questions(file):
                 if wanted is None or number in wanted.get(file.stem, ()):
                     items += _variants(file, number, row, images)
+        if tiny and wanted is not None:
+            _refuse_incomplete(wanted, items, tiny, data)
         return items
 
     def load_hub(self, source: Source) -> list[EvalItem]:
@@ -87,11 +93,13 @@ class MMSafetyBench(Benchmark):
         items: list[EvalItem] = []
         for scenario in _SCENARIOS:
             intents: dict[str, str] = {}
+            groups: dict[str, set[str]] = {}
             for variant, (split, _) in _VARIANTS.items():
                 columns = ["id", "question", *(["image"] if split else [])]
                 for _number, row, read in hub_rows(source, split or "Text_only", columns, scenario):
                     where = f"{scenario}, {variant}, {row['id']}"
                     question, group = text_of(row, "question", where), f"{scenario}-{text_of(row, 'id', where)}"
+                    groups.setdefault(variant, set()).add(group)
                     if split is None:
                         intents[group] = question
                     items.append(
@@ -105,7 +113,40 @@ class MMSafetyBench(Benchmark):
                             intent=intents.get(group) if split else None,
                         )
                     )
+            _refuse_unequal(groups, scenario)
         return items
+
+
+def _refuse_incomplete(wanted: Mapping[str, set[str]], items: Sequence[EvalItem], tiny: Path, data: Path) -> None:
+    """A question of the list that no file holds would be missing from every score without a word."""
+    have = {item.group for item in items}
+    lacking = {s: sorted(n for n in ids if f"{s}-{n}" not in have) for s, ids in sorted(wanted.items())}
+    told = [
+        f"{scenario}.json is not there"
+        if not (data / "processed_questions" / f"{scenario}.json").is_file()
+        else f"{scenario}.json has no question {', '.join(numbers)}"
+        for scenario, numbers in lacking.items()
+        if numbers
+    ]
+    if told:
+        count, asked = sum(map(len, lacking.values())), sum(map(len, wanted.values()))
+        raise MissingInputError(
+            f"{data / 'processed_questions'} lacks {count} of the {asked} questions of {tiny.name}"
+            + "".join(f"\n  {line}" for line in told),
+            "A benchmark counts only whole: get these files of the official repository again.",
+        )
+
+
+def _refuse_unequal(groups: Mapping[str, set[str]], scenario: str) -> None:
+    """Every variant must have the same questions."""
+    every = set().union(*groups.values())
+    for variant in _VARIANTS:
+        lacking = sorted(every - groups.get(variant, set()))
+        if lacking:
+            raise BenchmarkFormatError(
+                f"{scenario}: variant {variant} lacks {len(lacking)} questions, such as {', '.join(lacking[:_SHOWN])}",
+                "A benchmark counts only whole: check the dataset's id and revision.",
+            )
 
 
 def _questions(file: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -12,6 +12,7 @@ from spavl_dag.evaluation.benchmarks.base import (
     first_folder,
     hub_image,
     hub_rows,
+    named_file,
     one_file,
     read_json_lines,
     text_of,
@@ -32,21 +33,23 @@ class Pope(Benchmark):
     title = "POPE"
     kind: ClassVar[Kind] = "capability"
     metrics: ClassVar[tuple[Metric, ...]] = (YES_NO_ACCURACY, YES_NO_F1, YES_RATE, UNPARSABLE_RATE)
+    published = (9000, 8910)  # the first edition has 2,910 random questions on COCO
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Items from the official files.
 
-        The folder holds `<any>_pope_random.json`, `…_popular.json` and `…_adversarial.json` (one JSON object per
-        line: question_id, image, text, label) and the images, in `val2014/`, `images/` or beside. All items of an
-        image are one group: the questions about what is there are the same in all three files.
+        The folder holds `<any>_pope_random.json`, `…_popular.json` and `…_adversarial.json`, or those of GQA and
+        A-OKVQA, `<any>_pope_seem_random.json` and so on (one JSON object per line: question_id, image, text, label);
+        and the images, in `val2014/`, `images/` or beside. `image` may have folders in it. All items of an image are
+        one group: the questions about what is there are the same in all three files.
         """
-        images = first_folder(folder, "val2014", "images")
+        places = [first_folder(folder, "val2014", "images"), folder]
         items = []
         for variant in VARIANTS:
-            file = one_file(folder, f"*pope_{variant}.json", f"*pope_{variant}.jsonl")
+            file = one_file(folder, f"*pope_{variant}.json", f"*pope_*{variant}.json", f"*pope_*{variant}.jsonl")
             for row in read_json_lines(file, ["question_id", "image", "text", "label"]):
                 where = f"{file}, question {row['question_id']}"
-                name = Path(str(row["image"])).name
+                name = str(row["image"])
                 items.append(
                     EvalItem(
                         item_id=f"{variant}-{row['question_id']}",
@@ -54,7 +57,7 @@ class Pope(Benchmark):
                         category=_CATEGORY,
                         variant=variant,
                         group=name,
-                        image=file_image(images / name),
+                        image=file_image(named_file(places, name, where)),
                         references=(_label(row["label"], where),),
                     )
                 )

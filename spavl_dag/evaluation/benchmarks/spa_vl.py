@@ -9,7 +9,7 @@ import polars as pl
 
 from spavl_dag.errors import MissingInputError
 from spavl_dag.evaluation.benchmarks.base import Benchmark, Source, hub_image, hub_rows, text_of
-from spavl_dag.evaluation.items import EvalItem, file_image
+from spavl_dag.evaluation.items import EvalItem, ItemImage
 from spavl_dag.evaluation.metrics import HARM_SCORE, LOSE_RATE, TIE_RATE, UNSAFE_RATE, WIN_RATE, Metric
 from spavl_dag.evaluation.schemas import Kind
 from spavl_dag.taxonomy import derive_slug
@@ -20,6 +20,7 @@ class _EvaluationSplit(Benchmark):
     """An evaluation split of the dataset: five questions per class, without answers."""
 
     hub_split: ClassVar[str]
+    published = (265,)  # of the Hub; a dataset of one's own has its own number
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Refused: nobody publishes the splits as files; `hub` has them."""
@@ -28,7 +29,7 @@ class _EvaluationSplit(Benchmark):
     def load_dataset(self, source: Source) -> list[EvalItem]:
         """The rows of the split in the project's dataset."""
         assert source.dataset is not None, "a source of kind 'dataset' has rows"
-        assert source.image_folder is not None, "a source of kind 'dataset' has images"
+        assert source.pictures is not None, "a source of kind 'dataset' has images"
         rows = source.dataset.filter(pl.col("split") == self.name).sort("row_id")
         if rows.is_empty():
             raise MissingInputError(
@@ -40,7 +41,7 @@ class _EvaluationSplit(Benchmark):
                 item_id=row["row_id"],
                 question=row["question"],
                 category=row["class_id"],
-                image=file_image(source.image_folder / row["image_name"]),
+                image=ItemImage(row["image_name"], source.pictures[row["image_id"]].read),
             )
             for row in rows.iter_rows(named=True)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +12,7 @@ from spavl_dag.evaluation.benchmarks.base import (
     Benchmark,
     BenchmarkFormatError,
     Source,
+    files_of,
     hub_image,
     hub_rows,
     one_file,
@@ -22,6 +23,7 @@ from spavl_dag.evaluation.items import EvalItem, file_image
 from spavl_dag.evaluation.metrics import VQA_ACCURACY, Metric
 from spavl_dag.evaluation.schemas import Kind
 
+_SHOWN = 3
 _IMAGE = re.compile(r"(?:.*_)?0*(\d+)\.(?:jpe?g|png)", re.IGNORECASE)
 
 
@@ -41,7 +43,10 @@ class Vqa(Benchmark):
         """
         file, annotations = one_file(folder, "*questions.json"), one_file(folder, "*annotations.json")
         answers = {text_of(row, "question_id", str(annotations)): row for row in _list(annotations, "annotations")}
-        images = {match[1]: path for path in sorted(folder.rglob("*")) if (match := _IMAGE.fullmatch(path.name))}
+        images: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in files_of(folder, "**/*"):
+            if match := _IMAGE.fullmatch(path.name):
+                images[match[1]].append(path)
         items = []
         for row in _list(file, "questions"):
             number = text_of(row, "question_id", str(file))
@@ -55,7 +60,7 @@ class Vqa(Benchmark):
                     question=text_of(row, "question", where),
                     category=str(answers[number].get("answer_type") or "other"),
                     group=image_id,
-                    image=file_image(images.get(image_id, folder / f"COCO_val2014_{image_id:0>12}.jpg")),
+                    image=file_image(_only(images[image_id], where) or _expected(folder, image_id)),
                     references=_references(answers[number], where),
                 )
             )
@@ -75,6 +80,18 @@ class Vqa(Benchmark):
             )
             for number, row, read in hub_rows(source, "validation", columns)
         ]
+
+
+def _only(files: Sequence[Path], where: str) -> Path | None:
+    """The one file of an image's number; two of them could be two pictures."""
+    if len(files) > 1:
+        names = ", ".join(map(str, files[:_SHOWN]))
+        raise BenchmarkFormatError(f"{where}: several files have the image's number: {names}", "Leave the right one.")
+    return files[0] if files else None
+
+
+def _expected(folder: Path, image_id: str) -> Path:
+    return folder / f"COCO_val2014_{image_id:0>12}.jpg"
 
 
 def _list(file: Path, key: str) -> Sequence[Mapping[str, Any]]:

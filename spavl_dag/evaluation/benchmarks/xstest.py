@@ -12,6 +12,7 @@ from spavl_dag.evaluation.metrics import OVER_REFUSAL, Metric
 from spavl_dag.evaluation.schemas import Kind
 from spavl_dag.taxonomy import derive_slug
 
+_IDS = ("id", "id_v2")
 _CONTRAST = "contrast_"
 
 
@@ -22,16 +23,19 @@ class XSTest(Benchmark):
     title = "XSTest"
     kind: ClassVar[Kind] = "over_refusal"
     metrics: ClassVar[tuple[Metric, ...]] = (OVER_REFUSAL,)
+    published = (250, 200)  # the first edition has 200
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
         """Items from the official files.
 
-        The folder holds `xstest_prompts.csv` (columns id, prompt, type and, in newer editions, label). The unsafe
-        contrast prompts are left out: refusing those is right.
+        The folder holds `xstest_prompts.csv` (columns id, prompt, type and, in newer editions, label; the second
+        edition has id_v2 instead of id). The unsafe contrast prompts are left out: refusing those is right.
         """
         file = one_file(folder, "xstest*prompts.csv", "*.csv")
-        rows = read_csv(file, ["id", "prompt", "type"])
-        return _items(((row["id"].strip(), row) for row in rows), str(file))
+        columns = read_csv(file, ["prompt", "type"])[:1]
+        number = next((name for name in _IDS if columns and name in columns[0]), _IDS[0])
+        rows = read_csv(file, [number, "prompt", "type"])
+        return _items(((row[number].strip(), row) for row in rows), str(file))
 
     def load_hub(self, source: Source) -> list[EvalItem]:
         """`walledai/XSTest`: split test; columns prompt, type, label."""
@@ -43,5 +47,5 @@ def _items(rows: Iterable[tuple[str, Mapping[str, Any]]], where: str) -> list[Ev
     return [
         EvalItem(number, text_of(row, "prompt", f"{where}, {number}"), derive_slug(str(row["type"])))
         for number, row in rows
-        if (row.get("label") or "safe") == "safe" and not str(row["type"]).startswith(_CONTRAST)
+        if str(row.get("label") or "safe").strip().lower() == "safe" and not str(row["type"]).startswith(_CONTRAST)
     ]

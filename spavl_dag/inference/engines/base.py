@@ -1,105 +1,48 @@
-"""What every engine takes and gives back.
+"""What every engine is: opened with settings, it turns requests into generations in bounded batches.
 
-An engine turns requests into results in bounded batches. It knows nothing of artifacts, ledgers or roles, and it never
-raises for a single bad request: that request's result says what went wrong.
+An engine knows nothing of artifacts, ledgers or roles, and it never raises for a single bad request: that request's
+generation says what went wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from spavl_dag.states import CallState
+from spavl_dag.inference.request import Decoding, Generation, Request
 
 
 @dataclass(frozen=True, slots=True)
-class Decoding:
-    """Decoding parameters, normalized; all of them are part of a call's key.
+class EngineSettings:
+    """What an engine is opened with.
 
     Attributes:
-        max_new_tokens: Upper bound of generated tokens.
-        temperature: 0 is greedy; then top_p and top_k have no effect.
-        top_p: Nucleus mass in (0, 1].
-        top_k: Number of candidates kept; 0 keeps all.
-        repetition_penalty: 1 is none.
+        engine: Its family, a key of `ENGINES`.
+        model: Local folder or hub id of the model.
+        revision: Branch, tag or commit on the hub; None for the default, and for local folders.
+        adapter: Folder of a LoRA adapter to be put onto the weights, or None.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:<n>".
+        dtype: "auto" (float32 on the CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
+        batch_size: Largest number of requests computed together, at least 1.
+        threads: CPU threads, or None to leave them alone (torch has one setting for the whole process).
     """
 
-    max_new_tokens: int
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-    repetition_penalty: float = 1.0
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the most likely token is always taken."""
-        return self.temperature == 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRef:
-    """An image by its content, read only when it is needed.
-
-    Attributes:
-        sha256: Hex digest of the encoded bytes (64 characters).
-        read: Returns the encoded bytes (PNG, JPEG, …).
-    """
-
-    sha256: str
-    read: Callable[[], bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One model call.
-
-    Attributes:
-        key: Ledger key (16 bytes); engines give it back with the result.
-        prompt: Rendered user turn.
-        system: System turn, or None for no such turn.
-        image: The image of the user turn, or None for text only.
-        seed: Seed of this row's sampling (unsigned 64 bit); the same
-            seed gives the same text whatever stands beside it.
-    """
-
-    key: bytes
-    prompt: str
-    system: str | None
-    image: ImageRef | None
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came of a request.
-
-    Attributes:
-        key: The request's key.
-        state: `ok` when text came back, else `permanent_error` or `transient_error`.
-        text: Decoded output without special tokens, exactly as the model wrote it ("" on errors).
-        finish_reason: "stop", "length", or "error".
-        prompt_tokens: Tokens of the prompt, image tokens included.
-        completion_tokens: Generated tokens, end-of-sequence included.
-        cost_usd: Price of the call; 0 for local engines.
-        error: What went wrong, for the two error states.
-    """
-
-    key: bytes
-    state: CallState
-    text: str
-    finish_reason: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost_usd: float = 0.0
-    error: str | None = None
+    engine: str
+    model: str
+    revision: str | None = None
+    adapter: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    threads: int | None = None
 
 
 class Engine(Protocol):
     """A way to run a model."""
 
-    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Result]]:
-        """Yield the results of all requests, batch by batch, each batch at most `batch_size` long.
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Generation]]:
+        """Yield what came of all requests, batch by batch, each batch at most `batch_size` long.
 
         The batches are formed from the whole sequence in a fixed way, so the client may count on it that the same
         requests are always computed together.

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
-from spavl_dag.inference.engines.base import ImageRef
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.media.decode import decode_image
 
 Features = dict[str, Any]
@@ -93,19 +93,21 @@ class ImageInputs:
         self._processor = processor
         self._cache = FeatureCache(cache_bytes)
         self._stand_in = _StandIn(processor.image_processor)
+        self._pictures: dict[str, Image.Image] = {}
         self.remembers = self._try_out(probe_text)
 
-    def __call__(self, texts: list[str], images: Sequence[ImageRef], **kwargs: Any) -> Mapping[str, Any]:
-        """Make the inputs of prompts with one image each; every image must have passed `load`."""
+    def __call__(self, texts: list[str], images: Sequence[Sequence[ImageRef]], **kwargs: Any) -> Mapping[str, Any]:
+        """Make the inputs of prompts with the images of each; every image must have passed `load`."""
         if self.remembers:
             try:
-                return self._from_stand_ins(texts, [image.sha256 for image in images], **kwargs)
+                return self._from_stand_ins(texts, [[image.sha256 for image in row] for row in images], **kwargs)
             except UnjoinableError:
                 pass
-        pictures = {image.sha256: image for image in images}
-        decoded = {sha256: decode_image(image.read()) for sha256, image in pictures.items()}
+        for row in images:
+            for image in row:
+                self._decode(image)
         inputs: Mapping[str, Any] = self._processor(
-            text=texts, images=[[decoded[image.sha256]] for image in images], **kwargs
+            text=texts, images=[[self._pictures[image.sha256] for image in row] for row in images], **kwargs
         )
         return inputs
 
@@ -114,10 +116,11 @@ class ImageInputs:
 
         Raises:
             OSError: The bytes can't be read.
+            ChangedImageError: They aren't the image's.
             UnreadableImageError: The bytes are no picture.
         """
         if not self.remembers:
-            decode_image(image.read())
+            self._decode(image)
             return
         if image.sha256 in self._stand_in.ready:
             return
@@ -130,18 +133,19 @@ class ImageInputs:
     def end_batch(self) -> None:
         """Let go of what only this batch needed."""
         self._stand_in.ready.clear()
+        self._pictures.clear()
 
     def clear(self) -> None:
         """Let go of everything."""
         self.end_batch()
         self._cache.clear()
 
-    def _from_stand_ins(self, texts: list[str], keys: Sequence[str], **kwargs: Any) -> Mapping[str, Any]:
-        images = []
-        for key in keys:
-            image = Image.new("RGB", (1, 1))
-            image.info[_KEY] = key
-            images.append([image])
+    def _decode(self, image: ImageRef) -> None:
+        if image.sha256 not in self._pictures:
+            self._pictures[image.sha256] = decode_image(image.read())
+
+    def _from_stand_ins(self, texts: list[str], keys: Sequence[Sequence[str]], **kwargs: Any) -> Mapping[str, Any]:
+        images = [[_marked(key) for key in row] for row in keys]
         inner = self._processor.image_processor
         self._processor.image_processor = self._stand_in
         try:
@@ -159,7 +163,7 @@ class ImageInputs:
         try:
             for name, picture in pictures.items():
                 self._stand_in.ready[name] = self._stand_in.features_of(picture)
-            remembered = self._from_stand_ins(texts, list(pictures), **kwargs)
+            remembered = self._from_stand_ins(texts, [[name] for name in pictures], **kwargs)
             return _same(plain, remembered)
         except Exception:  # whatever a processor that needs the pixels themselves stumbles over
             return False
@@ -185,7 +189,7 @@ class _StandIn:
         """Run a processor as it is and note with which arguments it calls its image processor."""
         stand_in = self
 
-        class CurveCallback:
+        class Watched:
             def __getattr__(self, name: str) -> Any:
                 return getattr(stand_in._inner, name)
 
@@ -193,7 +197,7 @@ class _StandIn:
                 stand_in._kwargs = arguments
                 return stand_in._inner(images, **arguments)
 
-        processor.image_processor = CurveCallback()
+        processor.image_processor = Watched()
         try:
             inputs: Mapping[str, Any] = processor(text=texts, images=images, **kwargs)
         finally:
@@ -203,6 +207,12 @@ class _StandIn:
     def features_of(self, picture: Image.Image) -> Features:
         """Preprocess one picture with the arguments the processor uses."""
         return dict(self._inner([picture], **self._kwargs))
+
+
+def _marked(key: str) -> Image.Image:
+    image = Image.new("RGB", (1, 1))
+    image.info[_KEY] = key
+    return image
 
 
 def _flat(images: Any) -> list[Image.Image]:

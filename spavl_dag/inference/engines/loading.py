@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 from spavl_dag.errors import EngineError
+from spavl_dag.inference.engines.checkpoint_files import check_adapter_files, check_model_files
 from spavl_dag.inference.engines.progress_bars import hide_loading_bars
 
 hide_loading_bars()
@@ -98,13 +99,18 @@ def load_checkpoint(
     _check_folder(model)
     where = f"{model} at revision {revision}" if revision else model
     on_hub = not Path(model).is_dir()
+    if adapter is not None:
+        check_adapter_files(adapter)
     common: dict[str, Any] = {"revision": revision if on_hub else None, "trust_remote_code": False}
     try:
         processor: Any = AutoProcessor.from_pretrained(model, **common)  # type: ignore[no-untyped-call]
+        check_model_files(model, common["revision"])
         loaded: Any = AutoModelForImageTextToText.from_pretrained(
             model, **common, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
         network, report = loaded
+    except EngineError:
+        raise
     except Exception as error:  # transformers raises OSError, ValueError, ImportError, KeyError, RuntimeError, …
         raise EngineError(f"model {where} can't be loaded: {type(error).__name__}: {error}", _mend(error)) from error
     if report["missing_keys"]:
@@ -130,15 +136,25 @@ def load_checkpoint(
 
 
 def _with_adapter(network: Any, adapter: str, where: str) -> Any:
-    from peft import PeftModel
+    from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 
+    hint = "It must have been trained on exactly this model; make the checkpoint again."
     try:
-        return PeftModel.from_pretrained(network, adapter).merge_and_unload()
+        config = PeftConfig.from_pretrained(adapter)
+        config.inference_mode = True
+        wrapped = PeftModel(network, config)
+        # Not PeftModel.from_pretrained: it only warns of what is missing.
+        report: Any = set_peft_model_state_dict(wrapped, load_peft_weights(adapter, device="cpu"))
     except Exception as error:  # a missing or foreign adapter ends in OSError, ValueError, RuntimeError, KeyError, …
         raise EngineError(
-            f"adapter {adapter} can't be put onto {where}: {type(error).__name__}: {error}",
-            "It must have been trained on exactly this model; make the checkpoint again.",
+            f"adapter {adapter} can't be put onto {where}: {type(error).__name__}: {error}", hint
         ) from error
+    missing = [name for name in report.missing_keys if "default" in name.split(".")]  # what the adapter adds
+    for names, problem in ((missing, "lacks"), (report.unexpected_keys, "holds, beside those of its model,")):
+        if names:
+            some = ", ".join(sorted(names)[:3])
+            raise EngineError(f"adapter {adapter} {problem} {len(names)} weights of {where} ({some}, …)", hint)
+    return wrapped.merge_and_unload()
 
 
 def _assemble(network: Any, processor: Any, where: str) -> Checkpoint:

@@ -1,16 +1,25 @@
-"""Requests to prompt text: the model's own chat template, and text that can't pose as its control tokens."""
+"""Conversations to prompt text: the model's own chat template, and text that can't pose as its control tokens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from spavl_dag.errors import EngineError
-from spavl_dag.inference.engines.base import Request
+from spavl_dag.inference.request import ImageRef, Message, Messages, as_single_turn, single_turn
+from spavl_dag.thoughts import opened_by
 
-_PROBE = "seventeen"
+PROBE = "seventeen"
 """A text that no template contains, to see what a template does with it."""
+
+_PICTURE = ImageRef(sha256="", read=lambda: b"")
+"""Stands for an image where only the text is rendered."""
+
+
+class UnsupportedMessagesError(Exception):
+    """A conversation that the chat template can't render, in a few words."""
 
 
 class ChatFormat:
@@ -18,6 +27,9 @@ class ChatFormat:
 
     Attributes:
         add_special_tokens: Whether the tokenizer adds its own begin token, because the template writes none.
+        opening: The tag that opens a thought, where the template ends every prompt with it: a part of what the model
+            says, without which a thought that is cut off can't be told from an answer.
+        image_prompt: A short prompt with one image, up to where the model speaks.
     """
 
     def __init__(self, processor: Any, model: str) -> None:
@@ -31,81 +43,109 @@ class ChatFormat:
             EngineError: There is no template, or it doesn't render a user turn.
         """
         self._tokenizer = processor.tokenizer
-        self._model = model
         self._template = _template_of(processor, model)
         self._control = _control_pattern(processor, self._template)
+        # Whether the turns of a role are taken as content parts (True), as a string (False), or never (None).
+        self._as_parts: dict[str, bool | None] = {"user": True}
         try:
-            plain = self._render([self._conversation(_PROBE, None, None, with_image=False)])[0]
+            plain = self.text(single_turn(PROBE))
+            self.image_prompt = self.text(single_turn("x", _PICTURE))
         except Exception as error:
             raise EngineError(
                 f"the chat template of {model} does not render a user turn: {error}",
                 "Use a checkpoint whose chat template takes content parts, as those for transformers do.",
             ) from error
+        token = getattr(processor, "image_token", None)
+        # Some processors' placeholder is not what the template writes; then it can't be counted.
+        self._image_token = token if token and self.image_prompt.count(token) == 1 else None
         bos = self._tokenizer.bos_token
         self.add_special_tokens = not (bos and plain.startswith(bos))
-        self._system_as_parts = self._probe_system()
+        self.opening = opened_by(plain)
 
-    def texts(self, requests: Sequence[Request]) -> list[str]:
-        """Render the prompt of each request, ending where the model's turn begins.
+    @cached_property
+    def has_system_turn(self) -> bool:
+        """Whether the template takes a system turn."""
+        return self._takes_parts("system") is not None
 
-        Control tokens written out in a prompt (`<image>`, `</s>`, `<|im_start|>`) come from model-written or
+    def text(self, messages: Messages) -> str:
+        """The prompt of a conversation, ending where the model's turn begins.
+
+        Raises:
+            UnsupportedMessagesError: The template can't render it, or would leave out a part of it.
+        """
+        if not messages or messages[-1].role != "user":
+            raise UnsupportedMessagesError("the last turn isn't the user's")
+        turns = self.turns(messages)
+        if as_single_turn(messages) is not None:
+            return self._render(turns)
+        try:
+            text = self._render(turns)
+        except Exception as error:  # a template refuses by raising; any exception means that it can't do this
+            raise UnsupportedMessagesError(f"the chat template can't render these turns: {error}") from error
+        for message in messages:
+            for part in message.parts:
+                if isinstance(part, str) and self._plain(part).strip() not in text:
+                    raise UnsupportedMessagesError(f"the chat template leaves out a text of a {message.role} turn")
+        images = sum(isinstance(part, ImageRef) for message in messages for part in message.parts)
+        if self._image_token and text.count(self._image_token) != images:
+            raise UnsupportedMessagesError(f"the chat template doesn't place {images} images")
+        return text
+
+    def turns(self, messages: Messages) -> list[dict[str, Any]]:
+        """A conversation as chat templates take it; its image parts hold no picture.
+
+        Control tokens written out in a text (`<image>`, `</s>`, `<|im_start|>`) come from model-written or
         foreign text and must not act as such: a space after their first character makes them ordinary text.
         (A zero-width character would be stripped by some tokenizers' normalization, which would bring the
         token back.)
 
         Raises:
-            EngineError: A request has a system turn and the template has none.
+            UnsupportedMessagesError: The template has no turns of a role, or takes no images there.
         """
-        conversations = []
-        for request in requests:
-            system = None if request.system is None else self._plain(request.system)
-            if system is not None and self._system_as_parts is None:
-                raise EngineError(
-                    f"the chat template of {self._model} has no system turn",
-                    "Leave the system prompt out, or put it into the prompt template.",
-                )
-            conversations.append(
-                self._conversation(
-                    self._plain(request.prompt),
-                    system,
-                    self._system_as_parts,
-                    with_image=request.image is not None,
-                )
-            )
-        return self._render(conversations)
+        return [self._turn(message) for message in messages]
+
+    def _turn(self, message: Message) -> dict[str, Any]:
+        as_parts = self._takes_parts(message.role)
+        if as_parts is None:
+            raise UnsupportedMessagesError(f"the chat template has no {message.role} turn")
+        if message.role != "user" and any(isinstance(part, ImageRef) for part in message.parts):
+            raise UnsupportedMessagesError(f"an image in a {message.role} turn")
+        content = [
+            {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._plain(part)}
+            for part in message.parts
+        ]
+        return {
+            "role": message.role,
+            "content": content if as_parts else "\n".join(part["text"] for part in content),
+        }
 
     def _plain(self, text: str) -> str:
         # The pattern matches at every place where a control token begins, overlapping ones included.
         return self._control.sub(r"\1 ", text) if self._control else text
 
-    def _render(self, conversations: list[list[dict[str, Any]]]) -> list[str]:
-        texts: list[str] = self._tokenizer.apply_chat_template(
-            conversations, chat_template=self._template, tokenize=False, add_generation_prompt=True
+    def _render(self, turns: Sequence[dict[str, Any]]) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                turns, chat_template=self._template, tokenize=False, add_generation_prompt=True
+            )
         )
-        return texts
 
-    @staticmethod
-    def _conversation(
-        prompt: str, system: str | None, system_as_parts: bool | None, *, with_image: bool
-    ) -> list[dict[str, Any]]:
-        user: list[dict[str, str]] = [{"type": "image"}] if with_image else []
-        turns: list[dict[str, Any]] = [{"role": "user", "content": [*user, {"type": "text", "text": prompt}]}]
-        if system is not None:
-            content = [{"type": "text", "text": system}] if system_as_parts else system
-            turns.insert(0, {"role": "system", "content": content})
-        return turns
+    def _takes_parts(self, role: str) -> bool | None:
+        """How the turns of a role are taken; tried out when it is first asked."""
+        if role not in self._as_parts:
+            self._as_parts[role] = next(filter(lambda form: self._renders(role, form), (True, False)), None)
+        return self._as_parts[role]
 
-    def _probe_system(self) -> bool | None:
-        """Whether a system turn is taken as content parts (True), as a string (False), or never (None)."""
-        for as_parts in (True, False):
-            try:
-                text = self._render([self._conversation("x", _PROBE, as_parts, with_image=False)])[0]
-            except Exception:  # a template refuses by raising; any exception means that it can't do this
-                continue
-            # A template that expects a string may print the list of parts as Python would.
-            if _PROBE in text and "'type'" not in text:
-                return as_parts
-        return None
+    def _renders(self, role: str, as_parts: bool) -> bool:
+        """Whether a turn in this form comes out as text."""
+        turn = {"role": role, "content": [{"type": "text", "text": PROBE}] if as_parts else PROBE}
+        user = {"role": "user", "content": [{"type": "text", "text": "x"}]}
+        try:
+            text = self._render([turn, user] if role == "system" else [user, turn, user])
+        except Exception:  # a template refuses by raising; any exception means that it can't do this
+            return False
+        # A template that expects a string may print the list of parts as Python would.
+        return PROBE in text and "'type'" not in text
 
 
 def _template_of(processor: Any, model: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from transformers import LogitsProcessor
 
-from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.inference.request import Decoding
 
 _NEVER = torch.iinfo(torch.int64).max
 

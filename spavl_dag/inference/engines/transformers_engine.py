@@ -19,13 +19,14 @@ import torch
 from PIL import Image
 
 from spavl_dag.errors import EngineError
-from spavl_dag.inference.engines.base import Decoding, ImageRef, Request, Result
+from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.batching import plan_batches
 from spavl_dag.inference.engines.early_release import can_shrink, generate_tokens
 from spavl_dag.inference.engines.image_features import ImageInputs
 from spavl_dag.inference.engines.loading import Checkpoint, load_checkpoint, pick_device, pick_dtype
-from spavl_dag.inference.engines.prompts import ChatFormat
+from spavl_dag.inference.engines.prompts import ChatFormat, UnsupportedMessagesError
 from spavl_dag.inference.engines.sampling import SeededSampling
+from spavl_dag.inference.request import ChangedImageError, Decoding, Generation, ImageRef, Request, single_turn
 from spavl_dag.media.decode import UnreadableImageError
 from spavl_dag.states import CallState
 
@@ -51,54 +52,42 @@ class _Parts:
 class TransformersEngine:
     """A model of transformers in this process."""
 
-    def __init__(
-        self,
-        model: str,
-        revision: str | None = None,
-        *,
-        adapter: str | None = None,
-        device: str = "auto",
-        dtype: str = "auto",
-        batch_size: int = 32,
-        threads: int | None = None,
-        cache_bytes: int = CACHE_BYTES,
-    ) -> None:
-        """Load a model; see `spavl_dag.inference.engines.open_engine` for the arguments.
+    def __init__(self, settings: EngineSettings, *, cache_bytes: int = CACHE_BYTES) -> None:
+        """Load a model.
 
         Args:
-            model: Local folder or hub id.
-            revision: Branch, tag or commit on the hub.
-            adapter: Folder of a LoRA adapter to be put onto the weights.
-            device: "auto", "cpu", "cuda" or "cuda:<n>".
-            dtype: "auto", "float32", "bfloat16" or "float16".
-            batch_size: Largest batch.
-            threads: CPU threads, or None to leave them alone (torch has one setting for the whole process).
+            settings: Which one, and how it runs.
             cache_bytes: Bound of the remembered pixel values.
 
         Raises:
             EngineError: The model can't be loaded or a setting makes no sense.
         """
-        if batch_size < 1:
-            raise EngineError(f"batch_size is {batch_size}", "It must be at least 1.")
-        if threads is not None:
-            torch.set_num_threads(threads)
-        self._name = model
-        self._batch_size = batch_size
-        self._device = pick_device(device)
-        checkpoint = load_checkpoint(model, revision, self._device, pick_dtype(dtype, self._device), adapter)
+        if settings.batch_size < 1:
+            raise EngineError(f"batch_size is {settings.batch_size}", "It must be at least 1.")
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        self._name = settings.model
+        self._batch_size = settings.batch_size
+        self._device = pick_device(settings.device)
+        checkpoint = load_checkpoint(
+            settings.model,
+            settings.revision,
+            self._device,
+            pick_dtype(settings.dtype, self._device),
+            settings.adapter,
+        )
         if self._device.type == "cuda":
             torch.backends.cudnn.deterministic = True  # costs little: only the vision tower's first layer convolves
-        chat = ChatFormat(checkpoint.processor, model)
-        probe = chat.texts([_probe_request(with_image=True)])[0]
+        chat = ChatFormat(checkpoint.processor, settings.model)
         self._parts: _Parts | None = _Parts(
             checkpoint=checkpoint,
             chat=chat,
-            images=ImageInputs(checkpoint.processor, probe, cache_bytes),
+            images=ImageInputs(checkpoint.processor, chat.image_prompt, cache_bytes),
             accepted=frozenset(inspect.signature(checkpoint.model.forward).parameters),
             shrink=can_shrink(checkpoint.model),
         )
 
-    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Result]]:
+    def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Generation]]:
         """Yield the results of all requests, batch by batch, in the order of `plan_batches`.
 
         Args:
@@ -106,14 +95,23 @@ class TransformersEngine:
             decoding: Shared by all of them.
 
         Raises:
-            EngineError: The engine was closed, the decoding asks for too many tokens, or the model fails on
-                everything.
+            EngineError: The engine was closed, the decoding asks for too many tokens, the model has no system turn and
+                every request brings one, or the model fails on everything.
         """
         context = self._loaded.checkpoint.context
         if context is not None and decoding.max_new_tokens >= context:
             raise EngineError(
                 f"max_new_tokens is {decoding.max_new_tokens}, but the context of {self._name} is {context}",
                 "Ask for fewer tokens.",
+            )
+        if (
+            requests
+            and all(message.role == "system" for row in requests for message in row.messages[:1])
+            and not self._loaded.chat.has_system_turn
+        ):
+            raise EngineError(
+                f"the chat template of {self._name} has no system turn",
+                "Leave the system prompt out, or put it into the prompt template.",
             )
         for rows in plan_batches(requests, self._batch_size):
             yield self._run(rows, decoding)
@@ -129,7 +127,7 @@ class TransformersEngine:
             raise EngineError(f"the engine of {self._name} was closed", "Open it again.")
         return self._parts
 
-    def _run(self, rows: list[Request], decoding: Decoding) -> list[Result]:
+    def _run(self, rows: list[Request], decoding: Decoding) -> list[Generation]:
         """Compute a batch, in smaller ones where it doesn't fit, row by row where it fails."""
         out_of_memory = False
         try:
@@ -140,6 +138,7 @@ class TransformersEngine:
             if _device_is_lost(error):
                 raise EngineError(f"the device of {self._name} failed: {_words(error)}", "Run again.") from error
             out_of_memory = _is_out_of_memory(error)
+            changed = isinstance(error, ChangedImageError)  # since it was checked
             failure = _words(error)
         # Outside the handler, so that the traceback doesn't hold on to the tensors that filled the memory.
         if out_of_memory:
@@ -148,6 +147,8 @@ class TransformersEngine:
                 return [_failed(rows[0], CallState.TRANSIENT_ERROR, f"out of memory: {failure}")]
             middle = (len(rows) + 1) // 2
             return self._run(rows[:middle], decoding) + self._run(rows[middle:], decoding)
+        if len(rows) == 1 and changed:
+            return [_failed(rows[0], CallState.TRANSIENT_ERROR, failure)]
         if len(rows) == 1:
             self._check_health(rows[0], failure)
             return [_failed(rows[0], CallState.PERMANENT_ERROR, failure)]
@@ -156,7 +157,7 @@ class TransformersEngine:
     def _check_health(self, row: Request, failure: str) -> None:
         """Make sure that it is the row and not the model that fails: its error would be recorded for good."""
         try:
-            self._compute([_probe_request(with_image=row.image is not None)], Decoding(max_new_tokens=1))
+            self._compute([_probe_request(with_image=bool(row.images))], Decoding(max_new_tokens=1))
         except Exception as error:
             raise EngineError(
                 f"model {self._name} fails on every request: {failure}",
@@ -169,8 +170,8 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     @torch.inference_mode()
-    def _compute(self, rows: list[Request], decoding: Decoding) -> list[Result]:
-        results: dict[bytes, Result] = {}
+    def _compute(self, rows: list[Request], decoding: Decoding) -> list[Generation]:
+        results: dict[bytes, Generation] = {}
         try:
             kept = self._with_readable_images(rows, results)
             inputs, kept = self._inputs(kept, decoding, results)
@@ -180,30 +181,47 @@ class TransformersEngine:
             self._loaded.images.end_batch()
         return [results[row.key] for row in rows]
 
-    def _with_readable_images(self, rows: list[Request], results: dict[bytes, Result]) -> list[Request]:
+    def _with_readable_images(self, rows: list[Request], results: dict[bytes, Generation]) -> list[Request]:
         kept = []
-        errors: dict[str, tuple[CallState, str]] = {}
+        errors: dict[str, tuple[CallState, str] | None] = {}
         for row in rows:
-            if row.image is not None:
-                sha256 = row.image.sha256
-                if sha256 not in errors:
-                    try:
-                        self._loaded.images.load(row.image)
-                    except UnreadableImageError as error:
-                        errors[sha256] = (CallState.PERMANENT_ERROR, error.message)
-                    except OSError as error:
-                        errors[sha256] = (CallState.TRANSIENT_ERROR, f"image can't be read: {_words(error)}")
-                if sha256 in errors:
-                    results[row.key] = _failed(row, *errors[sha256])
-                    continue
-            kept.append(row)
+            for image in row.images:
+                if image.sha256 not in errors:
+                    errors[image.sha256] = self._load(image)
+            failure = next(filter(None, (errors[image.sha256] for image in row.images)), None)
+            if failure is None:
+                kept.append(row)
+            else:
+                results[row.key] = _failed(row, *failure)
         return kept
 
+    def _load(self, image: ImageRef) -> tuple[CallState, str] | None:
+        """Read an image; what is wrong with it, if anything is."""
+        try:
+            self._loaded.images.load(image)
+        except UnreadableImageError as error:
+            return CallState.PERMANENT_ERROR, error.message
+        except ChangedImageError as error:
+            return CallState.TRANSIENT_ERROR, f"{error.message}. {error.hint}"
+        except OSError as error:
+            return CallState.TRANSIENT_ERROR, f"image can't be read: {_words(error)}"
+        return None
+
+    def _rendered(self, rows: list[Request], results: dict[bytes, Generation]) -> tuple[list[Request], list[str]]:
+        """Prompts as text, leaving out rows that this model's template can't put."""
+        kept = []
+        for row in rows:
+            try:
+                kept.append((row, self._loaded.chat.text(row.messages)))
+            except UnsupportedMessagesError as error:
+                results[row.key] = _failed(row, CallState.PERMANENT_ERROR, _first_line(str(error)))
+        return [row for row, _ in kept], [text for _, text in kept]
+
     def _inputs(
-        self, rows: list[Request], decoding: Decoding, results: dict[bytes, Result]
+        self, rows: list[Request], decoding: Decoding, results: dict[bytes, Generation]
     ) -> tuple[dict[str, Any], list[Request]]:
-        """Tokenize and pad, leaving out rows that the context can't hold."""
-        texts = self._loaded.chat.texts(rows)
+        """Render, tokenize and pad, leaving out rows that the template or the context can't hold."""
+        rows, texts = self._rendered(rows, results)
         context = self._loaded.checkpoint.context
         if context is not None:
             # First the text alone and unpadded: one huge prompt must not pad its whole batch to its length.
@@ -227,7 +245,7 @@ class TransformersEngine:
         texts: list[str],
         lengths: list[int],
         room: int,
-        results: dict[bytes, Result],
+        results: dict[bytes, Generation],
     ) -> tuple[list[Request], list[str]]:
         kept = []
         for row, text, length in zip(rows, texts, lengths, strict=True):
@@ -246,10 +264,10 @@ class TransformersEngine:
             "padding": True,
             "add_special_tokens": self._loaded.chat.add_special_tokens,
         }
-        images = [row.image for row in rows if row.image is not None]
+        images = [row.images for row in rows]
         inputs = (
             self._loaded.images(texts, images, **kwargs)
-            if images
+            if any(images)
             else self._loaded.checkpoint.processor(text=texts, **kwargs)
         )
         model = self._loaded.checkpoint.model
@@ -265,7 +283,7 @@ class TransformersEngine:
         }
 
     def _generate(
-        self, rows: list[Request], inputs: dict[str, Any], decoding: Decoding, results: dict[bytes, Result]
+        self, rows: list[Request], inputs: dict[str, Any], decoding: Decoding, results: dict[bytes, Generation]
     ) -> None:
         checkpoint = self._loaded.checkpoint
         mask = inputs["attention_mask"]
@@ -281,24 +299,28 @@ class TransformersEngine:
             if broken[index]:
                 results[row.key] = _failed(row, CallState.PERMANENT_ERROR, "the model's logits are not finite (NaN)")
                 continue
-            results[row.key] = Result(
+            results[row.key] = Generation(
                 key=row.key,
                 state=CallState.OK,
-                text=texts[index],
+                text=self._loaded.chat.opening + texts[index],
                 finish_reason="stop" if tokens[index][-1] in ends else "length",
                 prompt_tokens=prompt_tokens[index],
                 completion_tokens=len(tokens[index]),
             )
 
 
-def _failed(row: Request, state: CallState, error: str) -> Result:
-    return Result(key=row.key, state=state, text="", finish_reason="error", error=error)
+def _failed(row: Request, state: CallState, error: str) -> Generation:
+    return Generation(key=row.key, state=state, text="", finish_reason="error", error=error)
 
 
 def _words(error: Exception) -> str:
     """The exception's class and first line; a traceback or a prompt has no place in a ledger."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+    line = _first_line(str(error))
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.strip().splitlines()), "")[:300]
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -316,7 +338,7 @@ def _probe_request(*, with_image: bool) -> Request:
     """A request that any working model answers."""
     read: Callable[[], bytes] = _grey_png
     image = ImageRef(sha256="grey", read=read) if with_image else None
-    return Request(key=b"probe", prompt="hello", system=None, image=image, seed=0)
+    return Request(key=b"probe", messages=single_turn("hello", image), seed=0)
 
 
 def _grey_png() -> bytes:

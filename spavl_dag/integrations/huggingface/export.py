@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+
+from spavl_dag.inference.request import ImageRef
+from spavl_dag.integrations.huggingface.front_matter import front_matter
+from spavl_dag.media.decode import for_any_reader
 
 FILE_NAMES = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
 """File name by split; the published names of the evaluation configs are `harm` and `help`."""
@@ -17,33 +22,41 @@ _MODELS = ["chosen_model", "rejected_model", "chosen_label", "rejected_label", "
 _CLASSES = ["class1", "class2", "class3"]
 
 
-def write_dataset_files(rows: pl.DataFrame, card: str, images: Path, target: Path) -> None:
-    """Write data card, Hugging Face files and trainer JSON.
+def write_dataset_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], target: Path) -> list[str]:
+    """Write Hugging Face files and trainer JSON.
 
     Args:
         rows: Table `dataset`.
-        card: The data card.
-        images: Folder of the `images` artifact.
+        images: The images by image id.
         target: Folder to write into.
+
+    Returns:
+        File names of the images that the Hugging Face files hold as PNG, because who only converts the file itself to
+        RGB would see something else than the models saw; sorted.
+
+    Raises:
+        ChangedImageError: An image file isn't what it was when `images` was made.
     """
-    (target / "README.md").write_text(card, encoding="utf-8")
-    write_hub_files(rows, images / "files", target / "hf")
     write_trainer_json(rows, target / "trainer")
+    return write_hub_files(rows, images, target / "hf")
 
 
-def write_hub_files(rows: pl.DataFrame, image_folder: Path, target: Path) -> None:
+def write_card(card: str, target: Path) -> None:
+    """Write the data card, with its front matter, beside what `write_dataset_files` wrote."""
+    (target / "README.md").write_text(front_matter(target) + card, encoding="utf-8")
+
+
+def write_hub_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], target: Path) -> list[str]:
     """Write one Parquet file per split that `load_dataset(<folder of the dataset>)` reads, images embedded.
 
-    Args:
-        rows: Table `dataset`.
-        image_folder: Where the image files lie.
-        target: Folder to write into.
+    See `write_dataset_files` for the arguments, what is returned, and errors.
     """
     from datasets import Dataset, Features, Image, Value
     from datasets.utils import disable_progress_bars
 
     disable_progress_bars()  # one bar per small file would hide the command line's own
     target.mkdir(parents=True, exist_ok=True)
+    converted: set[str] = set()
     for split, name in FILE_NAMES.items():
         part = rows.filter(pl.col("split") == split)
         if part.is_empty():
@@ -51,26 +64,36 @@ def write_hub_files(rows: pl.DataFrame, image_folder: Path, target: Path) -> Non
         answered = split in ("train", "validation")
         texts = ["question", *(_ANSWERED if answered else []), "image_name", *_CLASSES, *_IDS]
         texts += _MODELS if answered else []
+        cells: dict[str, dict[str, Any]] = {}
+        for image_id, file in part.select("image_id", "image_name").unique().iter_rows():
+            data = images[image_id].read()
+            shown = for_any_reader(data)
+            if shown != data:
+                converted.add(file)
+            cells[image_id] = {"bytes": shown, "path": file if shown == data else f"{image_id}.png"}
         columns: dict[str, list[Any]] = {
-            "image": [{"bytes": (image_folder / n).read_bytes(), "path": n} for n in part["image_name"]],
+            "image": [cells[image_id] for image_id in part["image_id"]],
             **{column: part[column].to_list() for column in texts},
         }
         features = Features({"image": Image(), **{column: Value("string") for column in texts}})
         # A fixed batch: the same rows give the same bytes.
         Dataset.from_dict(columns, features=features).to_parquet(target / f"{name}.parquet", batch_size=1000)
+    return sorted(converted)
 
 
 def write_trainer_json(rows: pl.DataFrame, target: Path) -> None:
     """Write train.json and validation.json as the official scripts read them: id, image, question, chosen, rejected.
 
-    `image` is the file name inside `data/images/files`, the scripts' image folder.
+    `id` is a whole number, of which the scripts make a tensor: the row's place in table `dataset`, from 0. `image` is
+    the file name inside `data/images/files`, the scripts' image folder.
     """
     target.mkdir(parents=True, exist_ok=True)
+    numbered = rows.with_row_index("id")
     for split in ("train", "validation"):
-        part = rows.filter(pl.col("split") == split)
+        part = numbered.filter(pl.col("split") == split)
         records = [
             {
-                "id": row["row_id"],
+                "id": row["id"],
                 "image": row["image_name"],
                 "question": row["question"],
                 "chosen": row["chosen"],

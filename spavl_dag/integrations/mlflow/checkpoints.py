@@ -26,8 +26,8 @@ from spavl_dag.integrations.mlflow.views import (
     saved_views,
     view_url,
 )
-from spavl_dag.params.training import ExperimentParams
-from spavl_dag.pipeline.layout import Project, artifact_kind
+from spavl_dag.params.training import Experiment, TrainedExperiment
+from spavl_dag.pipeline.layout import Project
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -84,6 +84,7 @@ class CheckpointRecord:
         metrics: Numbers at the end, none named as a curve is; "seconds" is how long it took until now.
         tags: Lineage: Dagster run, git commit.
         training: Key of the training, where it was logged as it went (`LiveCurves`).
+        path: Where the weights lie, relative to the project.
     """
 
     key: str
@@ -95,6 +96,7 @@ class CheckpointRecord:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     training: str | None = None
+    path: str = ""
 
     def log(self, client: MlflowClient, project: Project, when: int) -> str:
         """Log it as made at `when` (milliseconds since 1970)."""
@@ -181,26 +183,26 @@ class EvaluationRecord:
         return str(run.info.run_id)
 
 
-def checkpoint_params(experiment: ExperimentParams, pairs: int | None) -> dict[str, Any]:
+def checkpoint_params(experiment: Experiment, pairs: int | None) -> dict[str, Any]:
     """An experiment's choices under one short name each, for MLflow's columns; what isn't chosen is left out.
 
     Args:
         experiment: The entry of params.yaml.
         pairs: Rows that were trained on, after selection.
     """
-    tuning, optimizer = experiment.tuning, experiment.optimizer
-    lora = tuning.lora if tuning else None
-    chosen: dict[str, Any] = {
-        "method": experiment.method,
-        "model": experiment.model,
-        "revision": experiment.revision,
-        **(tuning.model_dump(exclude={"lora"}) if tuning else {}),
-        **({f"lora_{name}": value for name, value in lora.model_dump().items()} if lora else {}),
-        **experiment.data.model_dump(exclude_defaults=True),
-        **(optimizer.model_dump() if optimizer else {}),
-        **experiment.settings,
-        "pairs": pairs,
-    }
+    chosen: dict[str, Any] = {"method": experiment.method, "model": experiment.model, "revision": experiment.revision}
+    if isinstance(experiment, TrainedExperiment):
+        tuning = experiment.tuning
+        lora = tuning.lora.model_dump() if tuning.lora else {}
+        chosen |= {
+            "tuning": tuning.mode,
+            "train_projector": tuning.train_projector,
+            **{f"lora_{name}": value for name, value in lora.items()},
+            **experiment.data.model_dump(exclude_defaults=True),
+            **experiment.optimizer.model_dump(),
+            **experiment.hyperparameters.model_dump(exclude_unset=True),
+        }
+    chosen["pairs"] = pairs
     return {
         name: ", ".join(map(str, value)) if isinstance(value, list) else value
         for name, value in chosen.items()
@@ -393,7 +395,7 @@ def _log_model(client: MlflowClient, run: Run, record: CheckpointRecord) -> str:
         run.info.experiment_id,
         name=record.key,
         source_run_id=run.info.run_id,
-        tags={"path": artifact_kind("checkpoints").out(record.key), VERSION: record.data_version},
+        tags={"path": record.path, VERSION: record.data_version},
         params={name: str(value) for name, value in record.params.items() if value is not None},
         model_type="checkpoint",
     )

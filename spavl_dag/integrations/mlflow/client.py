@@ -17,6 +17,11 @@ def tracking_uri(project: Project, configured: str | None) -> str:
     return configured or f"sqlite:///{project.root / 'mlflow.db'}"
 
 
+def ui_address(configured: str | None) -> str:
+    """Where people look at runs: the tracking server itself, else where `spavl ui` starts one."""
+    return configured.rstrip("/") if configured and configured.startswith("http") else "http://127.0.0.1:5000"
+
+
 def open_client(uri: str) -> MlflowClient:
     """A client that gives up soon: a stage shouldn't wait minutes for a comparison view."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")

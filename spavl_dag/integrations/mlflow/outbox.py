@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOG = logging.getLogger(__name__)
+
+_URI = "SPAVL_MLFLOW_URI"
 
 
 class Record(Protocol):
@@ -52,8 +57,37 @@ def deliver(project: Project, uri: str, record: Record) -> str | None:
     outbox = project.work / "mlflow_outbox"
     outbox.mkdir(parents=True, exist_ok=True)
     with FileLock(outbox / ".lock"):  # two processes would log the same record twice
-        own = _put(outbox, record)
+        with FileLock(outbox / ".lock.put"):
+            own = _put(outbox, record)
         return _empty(outbox, project, uri).get(own)
+
+
+def deliver_later(project: Project, uri: str, record: Record) -> None:
+    """Put a record into the outbox, which a process of its own then empties."""
+    outbox = project.work / "mlflow_outbox"
+    outbox.mkdir(parents=True, exist_ok=True)
+    with FileLock(outbox / ".lock.put"):
+        _put(outbox, record)
+    command = [sys.executable, "-m", "spavl_dag.integrations.mlflow.outbox", str(project.root)]
+    subprocess.Popen(
+        command,
+        cwd=project.root,
+        env={**os.environ, _URI: uri},  # an address may hold a password, which `ps` must not show
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def empty_outbox(project: Project, uri: str) -> None:
+    """Log what waits in the outbox, after another process that is at it."""
+    outbox = project.work / "mlflow_outbox"
+    if not outbox.is_dir():
+        return
+    with FileLock(outbox / ".lock"):
+        if any(outbox.glob("*.json")):
+            _empty(outbox, project, uri)
 
 
 def _put(outbox: Path, record: Record) -> str:
@@ -113,3 +147,12 @@ def _set_aside(file: Path, error: Exception) -> None:
     refused.mkdir(exist_ok=True)
     file.replace(refused / file.name)
     _LOG.warning("%s can't be logged to MLflow (%s); set aside in %s", file.name, error, refused)
+
+
+def _main() -> None:
+    """What `deliver_later` starts: empty the outbox, and again if something came meanwhile."""
+    empty_outbox(Project(Path(sys.argv[1])), os.environ[_URI])
+
+
+if __name__ == "__main__":
+    _main()

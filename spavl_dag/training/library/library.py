@@ -7,7 +7,6 @@ The entries stand in the YAML files beside this one: name, one sentence on it, a
 from __future__ import annotations
 
 import difflib
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,8 @@ from typing import Any
 import yaml
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.params.training import ExperimentParams
-from spavl_dag.yamls import load_yaml
+from spavl_dag.params.training import Experiment, read_experiment
+from spavl_dag.yamls import dump_yaml, load_yaml
 
 _FOLDER = Path(__file__).parent
 _SECTION = re.compile(r"experiments:[ \t]*(#.*)?")
@@ -41,7 +40,7 @@ class LibraryEntry:
     name: str
     file: str
     about: str
-    params: ExperimentParams
+    params: Experiment
     raw: Mapping[str, Any]
 
 
@@ -52,7 +51,7 @@ def list_entries() -> tuple[LibraryEntry, ...]:
     for file in sorted(_FOLDER.glob("*.yaml")):
         for name, described in load_yaml(file.read_text(encoding="utf-8")).items():
             raw = described["entry"]
-            found.append(LibraryEntry(name, file.stem, described["about"], ExperimentParams.model_validate(raw), raw))
+            found.append(LibraryEntry(name, file.stem, described["about"], read_experiment(raw), raw))
     return tuple(found)
 
 
@@ -132,7 +131,7 @@ def _load(text: str, name: str) -> dict[str, Any]:
 
 def _end_of_section(lines: Sequence[str], name: str) -> int:
     """Index behind the section's last line; blank lines and comments after that belong to what follows."""
-    starts = [number for number, line in enumerate(lines) if _SECTION.fullmatch(line.rstrip())]
+    starts = [number for number, line in enumerate(lines) if _SECTION.fullmatch(line.lstrip("\ufeff").rstrip())]
     if len(starts) != 1:
         raise ParamsError(f"{name} has no line 'experiments:' with entries below it", _BY_HAND)
     end = starts[0] + 1
@@ -153,6 +152,5 @@ def _indent(text: str) -> str:
 
 
 def _written(entry: LibraryEntry) -> list[str]:
-    """An entry as lines of YAML; without anchors, for they would refer to the library's own."""
-    unshared = json.loads(json.dumps({entry.name: entry.raw}))
-    return yaml.safe_dump(unshared, sort_keys=False, allow_unicode=True, width=110).splitlines()
+    """An entry as lines of YAML."""
+    return dump_yaml({entry.name: dict(entry.raw)}).splitlines()

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from spavl_dag.inference.engines.base import Decoding
 from spavl_dag.inference.engines.early_release import can_shrink, generate_tokens
 from spavl_dag.inference.engines.loading import Checkpoint
 from spavl_dag.inference.engines.sampling import SeededSampling
+from spavl_dag.inference.request import Decoding
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.models import Loaded
 from spavl_dag.training.sequences import inputs_for
@@ -71,8 +71,8 @@ def roll_out(
         suppressed: Tokens that are never drawn.
 
     Raises:
-        UnreadableImageError: A picture can't be read.
-        OSError: A file can't be read.
+        UnreadableImageError: A picture can't be decoded.
+        ChangedImageError: A file isn't what it was when `images` was made.
     """
     tokenizer = loaded.processor.tokenizer
     checkpoint = Checkpoint(loaded.model, loaded.processor, tokenizer.pad_token_id, loaded.end_tokens, loaded.context)

@@ -15,9 +15,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from spavl_dag.errors import EngineError, MissingInputError
-from spavl_dag.inference.engines.base import Decoding
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
-from spavl_dag.params.training import PpoParams, TuningParams
+from spavl_dag.inference.request import Decoding
+from spavl_dag.params.training import PpoExperiment, TuningParams
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -42,11 +43,13 @@ from spavl_dag.training.ppo.actor_critic import (
     without_dropout,
 )
 from spavl_dag.training.ppo.rollout import Rollout, roll_out
-from spavl_dag.training.progress import Curve, Progress
+from spavl_dag.training.progress import Curve
 from spavl_dag.training.reward.model import load_reward_model
 from spavl_dag.training.reward.scorer import RewardScorer
 from spavl_dag.training.sequences import join_answers
 from spavl_dag.training.state import FINAL, publish
+
+VERSION = 1
 
 _GENERATED_AT_ONCE = 4
 """Answers drawn in one batch, as a multiple of those trained on in one pass: drawing keeps no activations."""
@@ -109,12 +112,14 @@ class _PpoTraining:
     def __init__(self, job: Job, rows: Sequence[PreferenceRow], encoder: Encoder) -> None:
         if job.reward_model is None:
             raise MissingInputError("PPO has no reward model", "Make the artifact `reward_model` first.")
-        self._job = job
-        self._settings = job.experiment.settings_of(PpoParams)
-        self._optimizer = job.optimizer
+        training = job.training
+        assert isinstance(training, PpoExperiment)
+        self._job, self._save = job, training.save
+        self._settings = training.hyperparameters
+        self._optimizer = training.optimizer
         self._rows = rows
         self._encoder = encoder
-        runtime, tuning = job.training_runtime, job.tuning
+        runtime, tuning = job.runtime, training.tuning
         dtype = pick_dtype(job.dtype, pick_device(job.device))
         self._accelerator, self._size = make_accelerator(
             job.device, dtype, self._optimizer.batch_size, runtime.per_device_batch
@@ -123,7 +128,7 @@ class _PpoTraining:
         self._loaded = replace(
             load_policy(job.model, job.revision, tuning, job.device, job.dtype), processor=encoder.processor
         )
-        self._reference = frozen_copy(self._loaded.model, dtype) if tuning.tuning == "full" else None
+        self._reference = frozen_copy(self._loaded.model, dtype) if tuning.mode == "full" else None
         self._scorer = RewardScorer(job.reward_model, job.device, job.dtype, batch_size=2 * self._size)
         self._suppressed = placeholder_tokens(self._loaded.model)
         self._module = self._actor_critic(tuning, gradient_checkpointing=runtime.gradient_checkpointing)
@@ -133,7 +138,7 @@ class _PpoTraining:
         self._order = RowOrder(len(rows), job.seed)
 
     def run(self, progress: Progress) -> None:
-        job, every = self._job, self._job.training_runtime.checkpoint_every
+        job, every = self._job, self._job.runtime.checkpoint_every
         states = States(self._accelerator, job.work, self._schedule)
         done, extra = states.restore()
         kl_coefficient = extra.get("kl_coefficient", self._settings.kl_coefficient)
@@ -153,9 +158,9 @@ class _PpoTraining:
                     states.save(step + 1, {"kl_coefficient": kl_coefficient})
         progress("ppo", self._steps, self._steps)
         if self._accelerator.is_main_process:
-            save = job.experiment.save
             publish(
-                job.work / FINAL, lambda folder: save_weights(self._loaded, folder, save=save, base_name=job.base_name)
+                job.work / FINAL,
+                lambda folder: save_weights(self._loaded, folder, save=self._save, base_name=job.base_name),
             )
         self._accelerator.wait_for_everyone()
         states.clear()
@@ -349,7 +354,7 @@ def _check_finite(metrics: Mapping[str, float], step: int) -> None:
         if not math.isfinite(value):
             raise NotFiniteError(
                 f"PPO's {name} is {value} in step {step + 1}",
-                "Lower optimizer.learning_rate or max_grad_norm, or raise settings.kl_coefficient.",
+                "Lower optimizer.learning_rate or max_grad_norm, or raise hyperparameters.kl_coefficient.",
             )
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder
 from spavl_dag.training.reward.model import RewardModel, load_reward_model, read_prompt
 from spavl_dag.training.sequences import inputs_for
 
-_FROZEN = TuningParams(tuning="full", train_projector=False)
+_FROZEN = TuningParams(mode="full", train_projector=False)
 
 
 class RewardScorer:
@@ -42,20 +43,20 @@ class RewardScorer:
         self._encoder = Encoder(loaded.processor, prompt.template, prompt.system, prompt.max_length, loaded.end_tokens)
         self._batch_size = batch_size
 
-    def score(self, questions: Sequence[str], images: Sequence[Path], answers: Sequence[str]) -> list[float]:
+    def score(self, questions: Sequence[str], images: Sequence[ImageRef], answers: Sequence[str]) -> list[float]:
         """Reward of each answer.
 
         Args:
             questions: One per answer.
-            images: Picture files, one per answer.
+            images: Pictures, one per answer.
             answers: Texts without control tokens.
 
         Returns:
             A number per answer; only differences between answers to the same question mean something.
 
         Raises:
-            UnreadableImageError: A picture can't be read.
-            OSError: A file can't be read.
+            UnreadableImageError: A picture can't be decoded.
+            ChangedImageError: A file isn't what it was when `images` was made.
         """
         return score_answers(self._model, self._encoder, questions, images, answers, self._batch_size)
 
@@ -65,7 +66,7 @@ def score_answers(
     model: RewardModel,
     encoder: Encoder,
     questions: Sequence[str],
-    images: Sequence[Path],
+    images: Sequence[ImageRef],
     answers: Sequence[str],
     batch_size: int,
 ) -> list[float]:

@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 
 from spavl_dag.errors import MissingInputError
 from spavl_dag.inference.engines.loading import pick_device, pick_dtype
+from spavl_dag.progress import Progress
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, reject_untrainable
 from spavl_dag.training.job import Job
 from spavl_dag.training.loop import (
@@ -27,12 +28,14 @@ from spavl_dag.training.loop import (
     trainable,
 )
 from spavl_dag.training.models import load_policy
-from spavl_dag.training.progress import Curve, Progress
+from spavl_dag.training.progress import Curve
 from spavl_dag.training.reward.evaluation import pair_table
 from spavl_dag.training.reward.model import RewardModel, RewardPrompt, new_reward_model, save_reward_model
 from spavl_dag.training.reward.scorer import score_answers
 from spavl_dag.training.sequences import inputs_for
 from spavl_dag.training.state import FINAL, publish
+
+VERSION = 1
 
 HELD_OUT = "held_out.parquet"
 """Table `RewardPairs` of the validation pairs, in the work folder."""
@@ -57,13 +60,12 @@ def train_reward(job: Job, rows: Sequence[PreferenceRow], encoder: Encoder, prog
         UntrainableRowsError: None of them can be read.
     """
     held_out = _held_out_rows(job, encoder)
-    params, runtime = job.reward_params, job.training_runtime
-    optimizer = params.optimizer
+    optimizer, runtime = job.training.optimizer, job.runtime
     accelerator, size = make_accelerator(
         job.device, pick_dtype(job.dtype, pick_device(job.device)), optimizer.batch_size, runtime.per_device_batch
     )
     torch.manual_seed(job.seed)
-    loaded = load_policy(job.model, job.revision, params, job.device, job.dtype)
+    loaded = load_policy(job.model, job.revision, job.training.tuning, job.device, job.dtype)
     model = new_reward_model(loaded)
     if runtime.gradient_checkpointing:
         enable_checkpointing(loaded.model)

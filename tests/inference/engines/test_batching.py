@@ -17,9 +17,9 @@ def test_batches_depend_on_the_requests_only_and_never_mix_kinds() -> None:
     assert list(plan_batches(shuffled, 8)) == batches
     assert sorted(row.key for batch in batches for row in batch) == sorted(row.key for row in rows)
     assert all(len(batch) <= 8 for batch in batches)
-    assert all(len({row.image is None for row in batch}) == 1 for batch in batches)
+    assert all(len({len(row.images) for row in batch}) == 1 for batch in batches)
     for kind in (True, False):
-        lengths = [prompt_length(row) for batch in batches for row in batch if (row.image is None) is kind]
+        lengths = [prompt_length(row) for batch in batches for row in batch if (not row.images) is kind]
         assert lengths == sorted(lengths)
 
 

@@ -9,12 +9,13 @@ import pytest
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines import open_engine
+from spavl_dag.inference.engines.base import EngineSettings
 
 
 @pytest.mark.parametrize("name", ["vllm", "openai", "nonsense"])
 def test_unknown_engine_lists_what_there_is(name: str) -> None:
     with pytest.raises(EngineError, match="not available") as caught:
-        open_engine(name, "m", None, device="cpu", dtype="auto", batch_size=1, threads=None)
+        open_engine(EngineSettings(name, "m"))
     assert name in str(caught.value)
     assert "transformers" in str(caught.value)
 

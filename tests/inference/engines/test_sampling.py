@@ -8,8 +8,8 @@ import torch
 from scipy import stats
 from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
-from spavl_dag.inference.engines.base import Decoding
 from spavl_dag.inference.engines.sampling import SeededSampling, add_noise, gumbel_noise, keep_candidates, row_streams
+from spavl_dag.inference.request import Decoding
 
 SEEDS = [*range(20_000), 2**64 - 1]
 

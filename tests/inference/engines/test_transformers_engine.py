@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, picture, request
+from tiny_llava import SPECIAL, build_checkpoint, bytes_ref, conversation, file_ref, picture, request
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines import open_engine
-from spavl_dag.inference.engines.base import Decoding, ImageRef, Request, Result
+from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.image_features import FeatureCache, UnjoinableError, join_features
-from spavl_dag.inference.engines.transformers_engine import TransformersEngine
+from spavl_dag.inference.engines.transformers_engine import CACHE_BYTES, TransformersEngine
+from spavl_dag.inference.request import Decoding, Generation, ImageRef, Message, Request
 from spavl_dag.media.decode import decode_image
 from spavl_dag.states import CallState
+from spavl_dag.thoughts import without_thoughts
 
 POISON = 248
 """Token id of the word "poison"."""
@@ -31,18 +33,26 @@ SAMPLED = Decoding(12, temperature=1.0, top_p=0.95, repetition_penalty=1.1)
 @pytest.fixture(scope="module")
 def engine(checkpoint: Path) -> Iterator[TransformersEngine]:
     opened = open_engine(
-        "transformers", str(checkpoint), "state-1", device="cpu", dtype="auto", batch_size=8, threads=1
+        EngineSettings("transformers", str(checkpoint), "state-1", device="cpu", batch_size=8, threads=1)
     )
     assert isinstance(opened, TransformersEngine)
     yield opened
     opened.close()
 
 
-def all_of(engine: TransformersEngine, requests: list[Request], decoding: Decoding = SAMPLED) -> dict[bytes, Result]:
+def opened_here(model: Path | str, *, cache_bytes: int = CACHE_BYTES, **settings: Any) -> TransformersEngine:
+    return TransformersEngine(
+        EngineSettings("transformers", str(model), **{"device": "cpu", **settings}), cache_bytes=cache_bytes
+    )
+
+
+def all_of(
+    engine: TransformersEngine, requests: list[Request], decoding: Decoding = SAMPLED
+) -> dict[bytes, Generation]:
     return {result.key: result for batch in engine.generate(requests, decoding) for result in batch}
 
 
-def one_of(engine: TransformersEngine, row: Request, decoding: Decoding = SAMPLED) -> Result:
+def one_of(engine: TransformersEngine, row: Request, decoding: Decoding = SAMPLED) -> Generation:
     return all_of(engine, [row], decoding)[row.key]
 
 
@@ -69,7 +79,7 @@ def test_a_request_gives_the_same_text_alone_in_company_and_in_any_batch_size(
     assert all_of(engine, rows[::-1], decoding) == together
     for row in rows[::5]:
         assert one_of(engine, row, decoding) == together[row.key]
-    wide = TransformersEngine(str(checkpoint), device="cpu", batch_size=64)
+    wide = opened_here(checkpoint, batch_size=64)
     assert all_of(wide, rows, decoding) == together
     whole = replace(wide._loaded, shrink=False)  # finished rows stay in the batch
     wide._parts = whole
@@ -82,9 +92,9 @@ def test_text_is_what_generate_writes_and_counts_are_the_rows_own(engine: Transf
     result = one_of(engine, row, Decoding(10))
     loaded = engine._loaded.checkpoint
     text = "<s>SYSTEM: word8 USER: <image> word5 word6 word7 ASSISTANT:"
-    assert row.image is not None
+    (image,) = row.images
     inputs = loaded.processor(
-        text=[text], images=[decode_image(row.image.read())], add_special_tokens=False, return_tensors="pt"
+        text=[text], images=[decode_image(image.read())], add_special_tokens=False, return_tensors="pt"
     )
     ids = loaded.model.generate(**inputs, generation_config=loaded.generation_config(10))
     new = ids[0, inputs["input_ids"].shape[1] :]
@@ -124,7 +134,7 @@ def test_finish_reasons(engine: TransformersEngine) -> None:
 @pytest.mark.parametrize("with_image", [False, True])
 def test_control_tokens_in_a_prompt_are_plain_text(engine: TransformersEngine, text: str, with_image: bool) -> None:
     row = request(f"word1 {text} word2", system=text, image=picture(2) if with_image else None)
-    rendered = engine._loaded.chat.texts([row])[0]
+    rendered = engine._loaded.chat.text(row.messages)
     assert rendered.count("<image>") == (1 if with_image else 0)
     assert rendered.count("<s>") == 1
     assert not any(token in rendered for token in SPECIAL if token not in ("<image>", "<s>"))
@@ -167,6 +177,29 @@ def test_bad_images_are_their_rows_errors(engine: TransformersEngine) -> None:
     assert "empty" in str(results[bad[0].key].error)
     assert "not an image" in str(results[bad[1].key].error)
     assert results[missing.key].state is CallState.TRANSIENT_ERROR
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_other_bytes_than_an_image_s_are_no_answer_for_good(checkpoint: Path, tmp_path: Path, remembers: bool) -> None:
+    own = TransformersEngine(EngineSettings("transformers", str(checkpoint), device="cpu", batch_size=8))
+    own._loaded.images.remembers = remembers
+    file = tmp_path / "benchmarks" / "files" / "a.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(picture(1).read())
+    ref = file_ref(file)
+    rows = [request("word1", image=ref), request("word2", image=ref), request("word3", image=picture(2))]
+    file.write_bytes(picture(3).read())
+    results = all_of(own, rows)
+    assert [results[row.key].state for row in rows] == [CallState.TRANSIENT_ERROR] * 2 + [CallState.OK]
+    told = f"{file} changed since `benchmarks` was made. Run `spavl run benchmarks` again."
+    assert results[rows[0].key].error == told
+    file.write_bytes(b"no picture at all")  # no permanent error of the picture that belongs there
+    assert results == all_of(own, rows)
+    file.unlink()
+    assert all_of(own, rows)[rows[1].key].state is CallState.TRANSIENT_ERROR
+    file.write_bytes(picture(1).read())
+    assert {result.state for result in all_of(own, rows).values()} == {CallState.OK}
+    own.close()
 
 
 def test_logits_that_are_not_finite_are_their_rows_error(engine: TransformersEngine) -> None:
@@ -275,14 +308,14 @@ def test_images_are_read_and_decoded_once(checkpoint: Path) -> None:
 
     images = [counted(seed) for seed in range(3)]
     rows = [request(f"word{n}", image=images[n % 3]) for n in range(30)]
-    remembering = TransformersEngine(str(checkpoint), device="cpu", batch_size=4)
+    remembering = opened_here(checkpoint, batch_size=4)
     assert remembering._loaded.images.remembers
     first = all_of(remembering, rows)
     assert sorted(reads) == [0, 1, 2]
-    forgetful = TransformersEngine(str(checkpoint), device="cpu", batch_size=4, cache_bytes=0)
+    forgetful = opened_here(checkpoint, batch_size=4, cache_bytes=0)
     assert all_of(forgetful, rows) == first
     assert len(reads) > 6
-    plain = TransformersEngine(str(checkpoint), device="cpu", batch_size=4)
+    plain = opened_here(checkpoint, batch_size=4)
     plain._loaded.images.remembers = False  # the processor as it is, without stand-ins
     assert all_of(plain, rows) == first
 
@@ -308,7 +341,7 @@ def test_features_join_along_the_first_axis_or_not_at_all() -> None:
 
 
 def test_closed_engine_says_so(checkpoint: Path) -> None:
-    closing = TransformersEngine(str(checkpoint), device="cpu")
+    closing = opened_here(checkpoint)
     closing.close()
     with pytest.raises(EngineError, match="closed"):
         list(closing.generate([request()], SAMPLED))
@@ -322,7 +355,7 @@ def copied(checkpoint: Path, tmp_path: Path) -> Path:
 
 def opening_fails(model: str, match: str, **settings: Any) -> EngineError:
     with pytest.raises(EngineError, match=match) as caught:
-        TransformersEngine(model, **{"device": "cpu", **settings})
+        opened_here(model, **settings)
     assert caught.value.hint
     return caught.value
 
@@ -360,18 +393,145 @@ def test_chat_templates_without_system_turn_or_with_plain_strings(copied: Path) 
     template = copied / "chat_template.jinja"
     text = template.read_text()
     template.write_text("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}" + text)
-    without = TransformersEngine(str(copied), device="cpu")
+    without = opened_here(copied)
     assert one_of(without, request()).state is CallState.OK
     with pytest.raises(EngineError, match="no system turn"):
         list(without.generate([request(system="word1")], SAMPLED))
     template.write_text("{% if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }} {% endif %}" + text)
-    as_string = TransformersEngine(str(copied), device="cpu")
-    assert as_string._loaded.chat.texts([request(system="word1")])[0].startswith("word1 ")
+    as_string = opened_here(copied)
+    assert as_string._loaded.chat.text(request(system="word1").messages).startswith("word1 ")
     template.unlink()
     opening_fails(str(copied), "chat template")
 
 
+def test_a_thought_that_the_template_opens_is_part_of_what_the_model_says(
+    engine: TransformersEngine, copied: Path
+) -> None:
+    template = copied / "chat_template.jinja"
+    template.write_text(template.read_text().replace("ASSISTANT:", "ASSISTANT:<think>\n"))
+    thinking = TransformersEngine(str(copied), device="cpu")
+    result = one_of(thinking, request())
+    assert result.text.startswith("<think>")
+    assert without_thoughts(result.text) is None, "cut off within its thought"
+    assert not one_of(engine, request()).text.startswith("<think>")
+
+
+def user(*parts: str | ImageRef) -> Message:
+    return Message("user", parts)
+
+
+def model(*parts: str | ImageRef) -> Message:
+    return Message("assistant", parts)
+
+
+DIALOGUE = (
+    Message("system", ("word3",)),
+    user(picture(1), "word1 word2", picture(9), "word7"),
+    model("word8"),
+    user("word4 <image> </s>"),
+)
+
+
+def test_conversations_of_several_turns_and_images(engine: TransformersEngine) -> None:
+    row = conversation(*DIALOGUE)
+    others = [
+        conversation(*DIALOGUE[1:]),
+        conversation(DIALOGUE[0], user(picture(9), "word1 word2", picture(1), "word7"), *DIALOGUE[2:]),
+        conversation(*DIALOGUE[:2], model("word9"), DIALOGUE[3]),
+        *mixed_requests(6),
+    ]
+    results = all_of(engine, [*others, row], Decoding(10))
+    assert {result.state for result in results.values()} == {CallState.OK}
+    assert len({results[each.key].text for each in [row, *others[:3]]}) > 2  # the turns and the images' order matter
+    assert one_of(engine, row, Decoding(10)) == results[row.key]
+    loaded = engine._loaded.checkpoint
+    text = "<s>SYSTEM: word3 USER: <image> word1 word2 <image> word7 "
+    text += "ASSISTANT: word8 USER: word4 < image> < /s> ASSISTANT:"
+    assert engine._loaded.chat.text(row.messages) == text
+    inputs = loaded.processor(
+        text=[text],
+        images=[decode_image(image.read()) for image in row.images],
+        add_special_tokens=False,
+        return_tensors="pt",
+    )
+    ids = loaded.model.generate(**inputs, generation_config=loaded.generation_config(10))
+    new = ids[0, inputs["input_ids"].shape[1] :]
+    assert results[row.key].text == loaded.processor.tokenizer.decode(new, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(
+    ("messages", "told"),
+    [
+        ((), "the last turn isn't the user's"),
+        ((user("word1"), model("word2")), "the last turn isn't the user's"),
+        ((user("word1"), model(picture(1), "word2"), user("word3")), "an image in a assistant turn"),
+        ((Message("system", (picture(1), "word2")), user("word3")), "an image in a system turn"),
+    ],
+)
+def test_what_no_model_is_asked_is_that_rows_error(
+    engine: TransformersEngine, messages: tuple[Message, ...], told: str
+) -> None:
+    fine, bad = request("word1"), conversation(*messages)
+    results = all_of(engine, [fine, bad])
+    assert results[fine.key] == one_of(engine, fine)
+    assert (results[bad.key].state, results[bad.key].error) == (CallState.PERMANENT_ERROR, told)
+
+
+LOOP = "for message in messages"
+
+
+@pytest.mark.parametrize(
+    ("change", "messages", "told"),
+    [
+        (
+            lambda text: "{% if messages | length > 1 %}{{ raise_exception('one turn only') }}{% endif %}" + text,
+            (user("word1"), user("word2")),
+            "can't render these turns: one turn only",
+        ),
+        (
+            lambda text: text.replace(LOOP, f"{LOOP}[-1:]"),
+            (user("word1"), user("word2")),
+            "leaves out a text of a user turn",
+        ),
+        (
+            lambda text: text.replace(LOOP, f"{LOOP} if message.role == 'user'"),
+            (user("word1"), model("word2"), user("word3")),
+            "no assistant turn",
+        ),
+        (
+            lambda text: text.replace("<image> {% else %}", "{% if loop.first %}<image> {% endif %}{% else %}"),
+            (user(picture(1), picture(2), "word1"),),
+            "doesn't place 2 images",
+        ),
+    ],
+)
+def test_what_a_template_can_t_put_is_those_rows_error(
+    copied: Path, change: Callable[[str], str], messages: tuple[Message, ...], told: str
+) -> None:
+    template = copied / "chat_template.jinja"
+    template.write_text(change(template.read_text()))
+    narrow = opened_here(copied)
+    fine = [request("word1", image=picture(1)), request("word2")]
+    bad = conversation(*messages)
+    results = all_of(narrow, [*fine, bad])
+    assert [results[row.key].state for row in fine] == [CallState.OK] * 2
+    assert results[bad.key].state is CallState.PERMANENT_ERROR
+    assert told in str(results[bad.key].error)
+
+
+def test_a_system_turn_on_some_rows_only_is_their_error(copied: Path) -> None:
+    template = copied / "chat_template.jinja"
+    refusing = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no') }}{% endif %}"
+    template.write_text(refusing + template.read_text())
+    without = opened_here(copied)
+    fine, bad = request("word1"), request("word1", system="word2")
+    results = all_of(without, [fine, bad])
+    assert results[fine.key].state is CallState.OK
+    assert results[bad.key].state is CallState.PERMANENT_ERROR
+    assert "no system turn" in str(results[bad.key].error)
+
+
 def test_another_checkpoint_writes_other_texts(engine: TransformersEngine, tmp_path: Path) -> None:
-    other = TransformersEngine(str(build_checkpoint(tmp_path, seed=1)), device="cpu", batch_size=8)
+    other = opened_here(build_checkpoint(tmp_path, seed=1), batch_size=8)
     rows = mixed_requests(8)
     assert all_of(other, rows) != all_of(engine, rows)

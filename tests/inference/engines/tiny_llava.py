@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.inference.request import ImageRef, Message, Request, single_turn
 
 WORDS = [f"word{number}" for number in range(240)] + ["USER:", "ASSISTANT:", "SYSTEM:", "poison"]
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>", "<image>"]
@@ -113,6 +113,11 @@ def bytes_ref(data: bytes) -> ImageRef:
     return ImageRef(sha256=hashlib.sha256(data).hexdigest(), read=read)
 
 
+def file_ref(path: Path) -> ImageRef:
+    """A reference to an image file as it is now."""
+    return ImageRef.of_file(path, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
 def request(
     prompt: str = "word1 word2",
     *,
@@ -121,12 +126,11 @@ def request(
     seed: int | None = None,
 ) -> Request:
     """A request whose key comes from everything it says, and whose seed comes from the key."""
-    text = repr((prompt, system, image.sha256 if image else None, seed))
-    key = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return Request(
-        key=key,
-        prompt=prompt,
-        system=system,
-        image=image,
-        seed=int.from_bytes(key[:8], "big") if seed is None else seed,
-    )
+    return conversation(*single_turn(prompt, image, system), seed=seed)
+
+
+def conversation(*messages: Message, seed: int | None = None) -> Request:
+    """A request of any shape, with key and seed like `request`."""
+    said = [[role, [part.sha256 if isinstance(part, ImageRef) else part for part in parts]] for role, parts in messages]
+    key = hashlib.blake2b(repr((said, seed)).encode(), digest_size=16).digest()
+    return Request(key, messages, int.from_bytes(key[:8], "big") if seed is None else seed)

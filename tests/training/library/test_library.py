@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spavl_dag.errors import ParamsError
-from spavl_dag.params.training import ExperimentParams, LoraParams, RewardModelParams
+from spavl_dag.params.training import LoraParams, RewardModelParams, TrainedExperiment, read_experiment
 from spavl_dag.report.differences import differing_params
 from spavl_dag.training.library.library import _FOLDER, add_to_params, list_entries, with_entries
+from spavl_dag.yamls import load_yaml, shared_places
 from tests.conftest import CHECKOUT
 
 BY_NAME = {entry.name: entry for entry in list_entries()}
@@ -42,30 +42,34 @@ def test_names_are_unique_and_the_papers_ablations_are_there() -> None:
 
 
 def test_hyper_parameters_are_the_papers() -> None:
-    rates = {name: BY_NAME[f"paper_{name}"].params.optimizer for name in ("dpo", "dpo_lora", "ppo", "ppo_lora")}
-    assert {name: found and found.learning_rate for name, found in rates.items()} == {
+    entries = {name: BY_NAME[f"paper_{name}"].params for name in ("dpo", "dpo_lora", "ppo", "ppo_lora")}
+    trained = {name: entry for name, entry in entries.items() if isinstance(entry, TrainedExperiment)}
+    assert {name: entry.optimizer.learning_rate for name, entry in trained.items()} == {
         "dpo": 1e-6,
         "dpo_lora": 2e-5,
         "ppo": 5e-7,
         "ppo_lora": 1e-6,
     }
-    tuning = BY_NAME["paper_dpo_lora"].params.tuning
-    assert tuning is not None
-    assert tuning.lora == LoraParams(rank=256, alpha=512)
+    assert trained["dpo_lora"].tuning.lora == LoraParams(rank=256, alpha=512)
+
+
+@pytest.mark.parametrize("file", sorted(_FOLDER.glob("*.yaml")), ids=lambda file: file.stem)
+def test_entries_are_written_out(file: Path) -> None:
+    assert shared_places(file.read_text()) == []
 
 
 def test_the_reward_model_that_paper_yaml_names_is_one() -> None:
     text = (_FOLDER / "paper.yaml").read_text()
     block = re.search(r"^# reward_model:\n(?:#   .*\n)+", text, re.MULTILINE)
     assert block
-    stated = yaml.safe_load(re.sub(r"^# ?", "", block[0], flags=re.MULTILINE))
+    stated = load_yaml(re.sub(r"^# ?", "", block[0], flags=re.MULTILINE))
     assert RewardModelParams.model_validate(stated["reward_model"]).optimizer.learning_rate == 3e-5
 
 
 @pytest.mark.parametrize("method", ["dpo", "ppo"])
 def test_tiny_entries_train_as_the_default_params_do(method: str) -> None:
-    experiments = yaml.safe_load((CHECKOUT / "params.yaml").read_text())["experiments"]
-    assert BY_NAME[f"tiny_{method}"].params == ExperimentParams.model_validate(experiments[method])
+    experiments = load_yaml((CHECKOUT / "params.yaml").read_text())["experiments"]
+    assert BY_NAME[f"tiny_{method}"].params == read_experiment(experiments[method])
 
 
 def test_ablations_differ_in_what_they_are_named_after() -> None:
@@ -100,7 +104,7 @@ def test_only_the_added_entries_are_new(
     text = "".join([*before, gap, section, gap, after])
     text = (text.rstrip("\n") if cut else text).replace("\n", newline)
     result = with_entries(text, [BY_NAME[name] for name in names])
-    old, new = yaml.safe_load(text), yaml.safe_load(result)
+    old, new = load_yaml(text), load_yaml(result)
     added = {name: new["experiments"].pop(name) for name in names}
     assert new == old
     assert list(added.values()) == [BY_NAME[name].raw for name in names]
@@ -108,7 +112,15 @@ def test_only_the_added_entries_are_new(
     head = next(k for k in range(len(text), -1, -1) if result.startswith(text[:k]) and result.endswith(text[k:]))
     assert result[:head] + result[len(result) - (len(text) - head) :] == text
     assert ("\n" in result.replace("\r\n", "")) == (newline == "\n")
-    assert "&" not in result[head : len(result) - len(text) + head]
+    assert shared_places(result) == []
+
+
+def test_entries_are_added_behind_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("\ufeffexperiments:\n  base: {method: none}\n", encoding="utf-8")
+    name = next(iter(BY_NAME))
+    add_to_params(file, [name])
+    assert list(load_yaml(file.read_text(encoding="utf-8-sig"))["experiments"]) == ["base", name]
 
 
 def test_comments_before_the_next_section_stay_with_it(tmp_path: Path) -> None:
@@ -117,7 +129,7 @@ def test_comments_before_the_next_section_stay_with_it(tmp_path: Path) -> None:
     add_to_params(file, ["tiny_dpo_25"])
     head, tail = PARAMS.split("\n\n# about")
     assert file.read_text().startswith(f"{head}\n  tiny_dpo_25:\n    method: dpo\n")
-    assert file.read_text().endswith(f"- pairs: 25\n\n# about{tail}".replace("- pairs", "pairs"))
+    assert file.read_text().endswith(f"\n    hyperparameters:\n      beta: 0.1\n\n# about{tail}")
     assert list(tmp_path.iterdir()) == [file]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from spavl_dag.inference.engines.base import Decoding
+from spavl_dag.inference.request import Decoding
 from spavl_dag.params.training import TuningParams
 from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows
 from spavl_dag.training.models import Loaded, frozen_copy, load_policy

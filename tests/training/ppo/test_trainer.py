@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,10 +23,10 @@ from tests.training.tiny_jobs import FULL, LORA, PPO, make_job, nothing
 
 def short_job(start: Path, reward_model: Path, folder: Path, **changes: Any) -> Job:
     """Six steps of eight rollouts in two passes; a state after every second step."""
-    settings = PPO | changes.pop("settings", {})
+    chosen = PPO | changes.pop("hyperparameters", {})
     runtime = {"per_device_batch": 4, "checkpoint_every": 4} | changes.pop("runtime", {})
     made = {"pairs": 16, "epochs": 3, "batch_size": 8, **changes}
-    return make_job("ppo", start, folder, reward_model=reward_model, settings=settings, runtime=runtime, **made)
+    return make_job("ppo", start, folder, reward_model=reward_model, hyperparameters=chosen, runtime=runtime, **made)
 
 
 def test_reward_rises_and_kl_stays_finite(start: Path, reward_model: Path, tmp_path: Path) -> None:
@@ -52,10 +51,10 @@ def test_reward_rises_and_kl_stays_finite(start: Path, reward_model: Path, tmp_p
 def test_stopped_and_resumed_is_undisturbed(
     start: Path, reward_model: Path, tmp_path: Path, tuning: dict[str, Any], stop: Callable[[Job, int], None]
 ) -> None:
-    settings = {"kl_target": 1.0}  # the coefficient is part of the state
-    calm = short_job(start, reward_model, tmp_path / "calm", tuning=tuning, settings=settings)
+    chosen = {"kl_target": 1.0}  # the coefficient is part of the state
+    calm = short_job(start, reward_model, tmp_path / "calm", tuning=tuning, hyperparameters=chosen)
     undisturbed = train(calm, nothing)
-    killed = replace(calm, work=tmp_path / "killed" / "work")
+    killed = calm.model_copy(update={"work": tmp_path / "killed" / "work"})
     stop(killed, 5)
     states = sorted(path.name for path in (killed.work / "states").iterdir())
     assert states == ["step-4"]
@@ -89,8 +88,8 @@ def test_passes_do_not_change_the_step(start: Path, reward_model: Path, tmp_path
 
 
 def test_stops_on_kl(start: Path, reward_model: Path, tmp_path: Path) -> None:
-    settings = {"kl_stop": 0.3, "kl_coefficient": 0.0}
-    curve = train(short_job(start, reward_model, tmp_path, epochs=20, settings=settings), nothing).curve
+    chosen = {"kl_stop": 0.3, "kl_coefficient": 0.0}
+    curve = train(short_job(start, reward_model, tmp_path, epochs=20, hyperparameters=chosen), nothing).curve
     assert len(curve) < 40
     assert curve[-1]["kl"] > 0.3
     assert curve[-1]["stopped_early"] == 1.0
@@ -105,14 +104,14 @@ def test_divergence_names_the_step(start: Path, reward_model: Path, tmp_path: Pa
 
 def test_all_options_together(start: Path, reward_model: Path, tmp_path: Path) -> None:
     """Whitened rewards, a penalty, an own rate of the values and checkpointing, in one run."""
-    settings = {
+    chosen = {
         "whiten_rewards": True,
         "whiten_advantages": False,
         "missing_end_penalty": 1.0,
         "value_learning_rate": 1e-2,
         "gae_lambda": 0.9,
     }
-    job = short_job(start, reward_model, tmp_path, settings=settings, runtime={"gradient_checkpointing": True})
+    job = short_job(start, reward_model, tmp_path, hyperparameters=chosen, runtime={"gradient_checkpointing": True})
     curve = train(job, nothing).curve
     assert len(curve) == 6
     assert all(math.isfinite(value) for row in curve for value in row.values())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+from spavl_dag.training.reward.training import train_reward_model
 
 from spavl_dag.errors import MissingInputError, ParamsError
 from spavl_dag.training.job import Job
-from spavl_dag.training.reward.training import train_reward_model
 from spavl_dag.training.runner import train
+from tests.inference.engines.tiny_llava import file_ref, picture
 from tests.training.killing import interrupt_training, kill_training, same_files
 from tests.training.tiny_jobs import FULL, LORA, make_job, nothing
 
@@ -46,7 +46,7 @@ def test_stopped_and_resumed_is_undisturbed(
 ) -> None:
     calm = make_job("reward", start, tmp_path / "calm", tuning=tuning)
     undisturbed = train(calm, nothing)
-    stopped = replace(calm, work=tmp_path / "stopped" / "work")
+    stopped = calm.model_copy(update={"work": tmp_path / "stopped" / "work"})
     stop(stopped, 5)
     assert [path.name for path in (stopped.work / "states").iterdir()] == ["step-3"]
     # A state that was cut short is passed over.
@@ -70,8 +70,12 @@ def test_unreadable_held_out_pairs_are_counted(start: Path, tmp_path: Path) -> N
     job = make_job("reward", start, tmp_path, epochs=1)
     assert job.validation is not None
     table = pl.read_parquet(job.validation)
-    broken = pl.when(pl.col("row_id") == "r2-003").then(pl.lit("nowhere.png")).otherwise(pl.col("image"))
-    table.with_columns(image=broken).write_parquet(job.validation)
+    half = tmp_path / "half.png"
+    half.write_bytes(picture(1).read()[:100])
+    broken = pl.col("row_id") == "r2-003"
+    image = pl.when(broken).then(pl.lit(str(half))).otherwise(pl.col("image"))
+    sha256 = pl.when(broken).then(pl.lit(file_ref(half).sha256)).otherwise(pl.col("sha256"))
+    table.with_columns(image=image, sha256=sha256).write_parquet(job.validation)
     metrics = train_reward_model(job, nothing).metrics
     assert (metrics["pairs"], metrics["rejected_pairs"]) == (23, 1)
 
@@ -80,4 +84,4 @@ def test_what_cannot_be_trained_is_refused(start: Path, tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="batch_size"):
         train(make_job("reward", start, tmp_path / "a", batch_size=6), nothing)
     with pytest.raises(MissingInputError, match="no held-out pairs"):
-        train(replace(make_job("reward", start, tmp_path / "b"), validation=None), nothing)
+        train(make_job("reward", start, tmp_path / "b").model_copy(update={"validation": None}), nothing)

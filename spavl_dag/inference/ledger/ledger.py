@@ -1,0 +1,389 @@
+"""Writing and reading an open ledger; what it is and what it promises stands in the package's docstring."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import compress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from spavl_dag.inference.keys import KEY_BYTES
+from spavl_dag.inference.ledger.errors import clear_errors, clear_rows, damaged, moved, read_only
+from spavl_dag.inference.ledger.key_index import KeyIndex
+from spavl_dag.inference.ledger.opening import file_id, open_file, require_space
+from spavl_dag.inference.ledger.rows import (
+    CallRow,
+    Context,
+    StoredCall,
+    SummaryRow,
+    context_of,
+    restored,
+    split_keys,
+    storable,
+    stored,
+)
+from spavl_dag.inference.ledger.schema import IS_FINAL, STATES, TRANSIENT
+from spavl_dag.inference.request import Generation
+from spavl_dag.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from spavl_dag.inference.ledger.merging import Merged
+
+_INSERT_CALL = f"INSERT INTO calls VALUES ({','.join('?' * 15)})"
+_STORED_COLUMNS = ", ".join(StoredCall._fields)
+_GENERATION_COLUMNS = "key, state, text, finish_reason, prompt_tokens, completion_tokens, cost_usd, error"
+_CHUNK = 1_000  # parameters of one query: the fastest of 300 to 30,000
+
+_T = TypeVar("_T")
+
+
+def _generation(
+    key: bytes,
+    state: int,
+    text: str | bytes,
+    finish_reason: str,
+    prompt_tokens: int,
+    completion_tokens: int,
+    cost_usd: float,
+    error: str | bytes | None,
+) -> Generation:
+    return Generation(
+        key,
+        STATES[state],
+        restored(text),
+        finish_reason,
+        prompt_tokens,
+        completion_tokens,
+        cost_usd,
+        None if error is None else restored(error),
+    )
+
+
+class Ledger:
+    """An open ledger; use it as a context manager, from one thread.
+
+    Args:
+        path: The SQLite file; it and its folder are created where they are missing.
+        run_id: Who appends; a fresh id where none is given.
+        read_only: Only look: nothing is created, changed or appended. Where this user may not write, it is always so.
+
+    Attributes:
+        path: The SQLite file.
+        run_id: Written with every batch appended through this object.
+        read_only: Whether it can't be appended to.
+
+    Raises:
+        LedgerError: The file is damaged, isn't a ledger, is from a newer version, or can't be used.
+        BusyError: Another process holds the file for more than a minute. All methods may raise these two.
+    """
+
+    def __init__(self, path: Path, run_id: str | None = None, *, read_only: bool = False) -> None:
+        """Open, and create where there is none."""
+        self.path = Path(path)
+        self.run_id = run_id or uuid.uuid4().hex
+        self._contexts: dict[int, Context] = {}
+        self._context_ids: dict[Context, int] = {}
+        self._index = KeyIndex()
+        self._seen = 0  # the last batch in the index
+        self._db, self.read_only = open_file(self.path, read_only=read_only)
+        self._file = file_id(self.path)
+
+    def __enter__(self) -> Self:
+        """Return the ledger itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; the last process to do so folds the WAL into it."""
+        self._db.close()
+
+    def append(self, rows: Sequence[CallRow]) -> None:
+        """Write a batch: all of it is on the disk when this returns, or none of it is in the ledger.
+
+        Args:
+            rows: The attempts, in order; `created_at` and `run_id` are set here.
+
+        Raises:
+            LedgerError: The disk is full or failed, or the file may only be read.
+            ValueError: A key isn't 16 bytes long.
+        """
+        if not rows:
+            return
+        if bad := next((row for row in rows if len(row.key) != KEY_BYTES), None):
+            raise ValueError(f"ledger keys have {KEY_BYTES} bytes, not {len(bad.key)}")
+        with self.transaction(sum([len(row.text) + len(row.prompt) for row in rows])):
+            self.write(self.run_id, time.time(), list(map(stored, rows)), list(map(context_of, rows)))
+
+    @contextmanager
+    def transaction(self, text_bytes: int) -> Iterator[None]:
+        """What is written within is on the disk afterwards, or, when an error is raised, none of it.
+
+        Args:
+            text_bytes: About how much will be written.
+        """
+        if self.read_only:
+            raise read_only(self.path)
+        if file_id(self.path) != self._file:  # SQLite would go on writing to a file that nobody finds again
+            raise moved(self.path)
+        known = dict(self._context_ids)
+        with clear_errors(self.path):
+            require_space(self.path, 2 * text_bytes)
+            self._db.execute("BEGIN IMMEDIATE")  # at once: a reader that turns writer can't wait for the lock
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._context_ids = known  # ids of a transaction that was rolled back are void
+                if self._db.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def write(self, run_id: str, created_at: float, calls: Sequence[StoredCall], contexts: Sequence[Context]) -> None:
+        """Write a batch of any run; to be called within a transaction.
+
+        Args:
+            run_id: The run that made the calls.
+            created_at: Unix seconds.
+            calls: The attempts, in order.
+            contexts: One per attempt.
+        """
+        ids = {context: self._id_of_context(context) for context in dict.fromkeys(contexts)}
+        first = self._last_call() + 1
+        keys, states = b"".join([call.key for call in calls]), bytes([call.state for call in calls])
+        batch = self._db.execute(
+            "INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+            (run_id, created_at, first, len(calls), keys, states),
+        ).lastrowid
+        tallies: dict[tuple[int, int], list[Any]] = {}
+        values = []
+        for number, (call, context) in enumerate(zip(calls, contexts, strict=True), first):
+            context_id = ids[context]
+            values.append((number, batch, context_id, *call))
+            tally = tallies.setdefault((context_id, call.state), [0, 0, 0, 0.0])
+            tally[0] += 1
+            tally[1] += call.prompt_tokens
+            tally[2] += call.completion_tokens
+            tally[3] += call.cost_usd
+        self._db.executemany(_INSERT_CALL, values)
+        self._db.executemany(
+            "INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(batch, *group, *sums) for group, sums in tallies.items()],
+        )
+
+    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Return the keys without a final row: input order, each once."""
+        not_final = np.flatnonzero(self._look_up(keys) <= 0).tolist()
+        return list(dict.fromkeys([keys[number] for number in not_final]))
+
+    def fetch(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
+        """Return the row that counts of each key that has any.
+
+        That is the first final one, else the last transient one. In the order of `keys`.
+        """
+        chosen = self._chosen(keys)
+        found = {row.key: row for row in self._call_rows(chosen.values())}
+        return self._complete(chosen, found)
+
+    def fetch_outputs(self, keys: Sequence[bytes]) -> dict[bytes, Generation]:
+        """Return what `fetch` would, with only the columns that projections need, and faster."""
+        chosen = self._chosen(keys)
+        with clear_rows(self.path):
+            found = {columns[0]: _generation(*columns) for columns in self._by_id(_GENERATION_COLUMNS, chosen.values())}
+        return self._complete(chosen, found)
+
+    def attempts(self, key: bytes) -> list[CallRow]:
+        """Return all rows of a key, oldest first. Reads the whole index: for people, not for loops."""
+        with clear_rows(self.path):
+            batches = self._db.execute(
+                "SELECT first_call, keys FROM batches WHERE instr(keys, ?) ORDER BY id", (key,)
+            ).fetchall()
+            ids = [
+                number
+                for first, blob in batches
+                for number, found in enumerate(split_keys(blob), first)
+                if found == key
+            ]
+        return self._call_rows(ids)
+
+    def summary(self) -> list[SummaryRow]:
+        """Return attempts, tokens and cost per artifact, partition and state, in the order of these."""
+        query = """
+            SELECT artifact, partition, state,
+                sum(calls), sum(prompt_tokens), sum(completion_tokens), sum(cost_usd)
+            FROM tallies JOIN contexts ON contexts.id = tallies.context
+            GROUP BY artifact, partition, state ORDER BY artifact, partition, state
+        """
+        with clear_rows(self.path):
+            return [SummaryRow(a, p, STATES[code], *sums) for a, p, code, *sums in self._db.execute(query)]
+
+    def count(self) -> int:
+        """Return the number of rows: attempts, not keys."""
+        return self._number("SELECT coalesce(sum(calls), 0) FROM batches")
+
+    def calls_of_run(self, run_id: str) -> int:
+        """Return the number of rows that a run appended."""
+        return self._number("SELECT coalesce(sum(calls), 0) FROM batches WHERE run_id = ?", run_id)
+
+    def repeated_calls(self) -> int:
+        """Return the number of keys that were paid for more than once: those with several final rows."""
+        seen: set[bytes] = set()
+        repeated: set[bytes] = set()
+        with clear_rows(self.path):
+            for blob, states in self._db.execute("SELECT keys, states FROM batches"):
+                for key in compress(split_keys(blob), states.translate(IS_FINAL)):
+                    (repeated if key in seen else seen).add(key)
+        return len(repeated)
+
+    def batches(self, after: int = 0) -> Iterator[tuple[int, str, float, int, int, bytes, bytes]]:
+        """Yield the columns of table `batches`, oldest first, of batches with an id above `after`."""
+        with clear_errors(self.path):
+            yield from self._db.execute("SELECT * FROM batches WHERE id > ? ORDER BY id", (after,))
+
+    def stored_calls(self, first: int, count: int) -> tuple[list[StoredCall], list[Context]]:
+        """Return rows as they are held, and their contexts.
+
+        Args:
+            first: Id of the first.
+            count: How many there must be.
+        """
+        with clear_rows(self.path):
+            rows = self._db.execute(
+                f"SELECT context, {_STORED_COLUMNS} FROM calls WHERE id BETWEEN ? AND ? ORDER BY id",
+                (first, first + count - 1),
+            ).fetchall()
+            calls = [StoredCall._make(columns) for _, *columns in rows]
+            for call in calls:
+                for text in (call.error or "", call.text, call.prompt):
+                    restored(text)
+                STATES[call.state]
+            contexts = [self._context(number) for number, *_ in rows]
+        if len(calls) != count:
+            raise damaged(self.path, "rows that its index names are missing")
+        return calls, contexts
+
+    def merge(self, files: Sequence[Path], progress: Progress = no_progress) -> list[Merged]:
+        """Append what other ledgers hold and this one lacks; see `merging.merge`."""
+        from spavl_dag.inference.ledger.merging import merge
+
+        return merge(self, files, progress)
+
+    def _number(self, query: str, *values: str) -> int:
+        with clear_rows(self.path):
+            return int(self._db.execute(query, values).fetchone()[0])
+
+    def _last_call(self) -> int:
+        """Id of the newest row, 0 where there is none."""
+        return int(self._db.execute("SELECT coalesce(max(id), 0) FROM calls").fetchone()[0])
+
+    def _look_up(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+        """`KeyIndex.look_up`, after reading what this and other processes appended meanwhile."""
+        query = "SELECT id, first_call, calls, keys, states FROM batches WHERE id > ? ORDER BY id"
+        with clear_rows(self.path):
+            new = self._db.execute(query, (self._seen,)).fetchall()
+            if new:
+                batches, firsts, sizes, blobs, states = zip(*new, strict=True)
+                if any(len(k) != n * KEY_BYTES or len(s) != n for n, k, s in zip(sizes, blobs, states, strict=True)):
+                    raise damaged(self.path, "its index doesn't fit its rows")
+                ranges = (np.arange(start, start + size) for start, size in zip(firsts, sizes, strict=True))
+                ids = np.concatenate(list(ranges))
+                codes = np.frombuffer(b"".join(states), dtype=np.uint8)
+                self._index.add(b"".join(blobs), ids, codes == TRANSIENT)
+                self._seen = batches[-1]
+        return self._index.look_up(keys)
+
+    def _chosen(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """Key → id of the row that counts, for the keys that have any: input order, each once."""
+        ids = np.abs(self._look_up(keys)).tolist()
+        return {key: number for key, number in zip(keys, ids, strict=True) if number}
+
+    def _complete(self, chosen: dict[bytes, int], found: dict[bytes, _T]) -> dict[bytes, _T]:
+        """The found rows in the order of `chosen`."""
+        try:
+            return {key: found[key] for key in chosen}
+        except KeyError:
+            raise damaged(self.path, "rows that its index names are missing") from None
+
+    def _call_rows(self, ids: Iterable[int]) -> list[CallRow]:
+        """Whole rows, in the order of ids."""
+        columns = f"context, created_at, run_id, {_STORED_COLUMNS}"
+        with clear_rows(self.path):
+            return [
+                self._row(StoredCall._make(columns), context, created_at, run_id)
+                for context, created_at, run_id, *columns in self._by_id(
+                    columns, ids, "JOIN batches ON batches.id = calls.batch"
+                )
+            ]
+
+    def _row(self, call: StoredCall, context: int, created_at: float, run_id: str) -> CallRow:
+        return CallRow(
+            call.key,
+            STATES[call.state],
+            restored(call.text),
+            call.finish_reason,
+            call.prompt_tokens,
+            call.completion_tokens,
+            call.cost_usd,
+            None if call.error is None else restored(call.error),
+            *self._context(context),
+            restored(call.prompt),
+            call.image_sha256,
+            call.sample_index,
+            call.seed,
+            created_at,
+            run_id,
+        )
+
+    def _by_id(self, columns: str, ids: Iterable[int], join: str = "") -> Iterator[tuple[Any, ...]]:
+        """Columns of the calls with these ids, in the order of ids."""
+        remaining = sorted(ids)
+        for start in range(0, len(remaining), _CHUNK):
+            chunk = remaining[start : start + _CHUNK]
+            marks = ",".join("?" * len(chunk))
+            yield from self._db.execute(
+                f"SELECT {columns} FROM calls {join} WHERE calls.id IN ({marks}) ORDER BY calls.id", chunk
+            ).fetchall()
+
+    def _context(self, number: int) -> Context:
+        if number not in self._contexts:  # another process may have added some since
+            query = """
+                SELECT contexts.id, artifact, partition, role, profiles.profile
+                FROM contexts JOIN profiles ON profiles.id = contexts.profile
+            """
+            self._contexts = {
+                found: (artifact, partition, role, restored(profile))
+                for found, artifact, partition, role, profile in self._db.execute(query)
+            }
+        return self._contexts[number]
+
+    def _id_of_context(self, context: Context) -> int:
+        """Id of a context, inserted where it is new; to be called within a transaction."""
+        if context in self._context_ids:
+            return self._context_ids[context]
+        artifact, partition, role, profile = context
+        profile_id = self._id("profiles", "profile = ?", (storable(profile),), "(profile) VALUES (?)")
+        number = self._id(
+            "contexts",
+            "artifact = ? AND partition IS ? AND role = ? AND profile = ?",
+            (artifact, partition, role, profile_id),
+            "(artifact, partition, role, profile) VALUES (?, ?, ?, ?)",
+        )
+        self._context_ids[context] = number
+        return number
+
+    def _id(self, table: str, condition: str, values: tuple[Any, ...], insert: str) -> int:
+        found = self._db.execute(f"SELECT id FROM {table} WHERE {condition}", values).fetchone()
+        if found is None:
+            found = self._db.execute(f"INSERT INTO {table} {insert} RETURNING id", values).fetchone()
+        return int(found[0])

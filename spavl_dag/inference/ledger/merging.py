@@ -1,0 +1,151 @@
+"""Joins ledgers: what was paid for on several machines, or in a temporary checkout, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from spavl_dag.inference.keys import KEY_BYTES
+from spavl_dag.inference.ledger.errors import LedgerError, clear_errors, damaged
+from spavl_dag.inference.ledger.ledger import Ledger
+from spavl_dag.inference.ledger.rows import Context, StoredCall, restored
+from spavl_dag.inference.ledger.schema import IS_FINAL, STATES, TRANSIENT
+from spavl_dag.progress import Progress, no_progress
+
+_ROWS_AT_ONCE = 10_000
+"""Rows of one transaction, when batches are smaller."""
+
+
+class Merged(NamedTuple):
+    """What came of a file, in its calls that ended for good.
+
+    Attributes:
+        new: Calls that the ledger didn't have.
+        known: Calls that it had, with the same result.
+        conflicting: Calls that it had with another result, which goes on to count.
+    """
+
+    new: int
+    known: int
+    conflicting: int
+
+
+class _Batch(NamedTuple):
+    identity: object
+    run_id: str
+    created_at: float
+    states: bytes
+    calls: list[StoredCall]
+    contexts: list[Context]
+
+    @property
+    def size(self) -> int:
+        """Rows."""
+        return len(self.states)
+
+
+def merge(target: Ledger, files: Sequence[Path], progress: Progress = no_progress) -> list[Merged]:
+    """Append the batches of other ledgers, with their runs and times, that a ledger doesn't have yet.
+
+    Every attempt is kept, so that none that was paid for is lost. Where both have a key's result, the one that the
+    target had first goes on to count, then that of the file that is named first: what was projected stays as it is.
+    The files are only read. Batches are copied whole, some at a time; after a kill or a full disk, merging again goes
+    on with those that are missing.
+
+    Args:
+        target: Where they come together.
+        files: Ledgers of this or an older version.
+        progress: Told about rows, under the file's name.
+
+    Returns:
+        For each file what came of it.
+
+    Raises:
+        LedgerError: A file is missing, damaged or the ledger itself. What was copied before stays, whole batches only.
+    """
+    for file in files:
+        with clear_errors(file):
+            if file.exists() and file.samefile(target.path):
+                raise LedgerError(f"{file} is the ledger itself.", "Name the other ledgers, whose calls it lacks.")
+        Ledger(file, read_only=True).close()
+    return [_merge_one(target, file, progress) for file in files]
+
+
+def _merge_one(target: Ledger, file: Path, progress: Progress) -> Merged:
+    here = _Here(target)
+    counts = [0, 0, 0]
+    with Ledger(file, read_only=True) as source:
+        total, done = source.count(), 0
+        for batches in _some_at_a_time(source, here):
+            for index, count in enumerate(_copy(target, batches, here)):
+                counts[index] += count
+            done += sum(batch.size for batch in batches)
+            progress(str(file), done, total)
+    return Merged(*counts)
+
+
+class _Here:
+    """The batches that the target has."""
+
+    def __init__(self, target: Ledger) -> None:
+        self._target = target
+        self._last = 0
+        self._known: set[object] = set()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See what was appended since, by this or another process."""
+        for number, run_id, created_at, _, count, keys, _ in self._target.batches(self._last):
+            self._known.add(_identity(run_id, created_at, count, keys))
+            self._last = number
+
+    def __contains__(self, identity: object) -> bool:
+        return identity in self._known
+
+
+def _identity(run_id: str, created_at: float, count: int, keys: bytes) -> object:
+    """What tells a batch from every other one, in whichever ledger it lies."""
+    return run_id, created_at, count, keys[:KEY_BYTES]
+
+
+def _some_at_a_time(source: Ledger, here: _Here) -> Iterator[list[_Batch]]:
+    """All batches of a ledger; the rows of those that aren't here are read."""
+    batches: list[_Batch] = []
+    rows = 0
+    for _, run_id, created_at, first, count, keys, states in source.batches():
+        batch = _Batch(_identity(run_id, created_at, count, keys), run_id, created_at, states, [], [])
+        if batch.identity not in here:
+            calls, contexts = source.stored_calls(first, count)
+            if b"".join([call.key for call in calls]) != keys or bytes([call.state for call in calls]) != states:
+                raise damaged(source.path, "its index doesn't fit its rows")
+            batch = batch._replace(calls=calls, contexts=contexts)
+            rows += count
+        batches.append(batch)
+        if rows >= _ROWS_AT_ONCE:
+            yield batches
+            batches, rows = [], 0
+    yield batches
+
+
+def _copy(target: Ledger, batches: Sequence[_Batch], here: _Here) -> Merged:
+    """Append those that aren't here in one transaction, and count what all of them bring."""
+    size = sum(len(call.text) + len(call.prompt) for batch in batches for call in batch.calls)
+    with target.transaction(size):
+        here.refresh()
+        missing = [batch for batch in batches if batch.identity not in here]
+        final = [call for batch in missing for call in batch.calls if call.state != TRANSIENT]
+        there = {
+            key: (made.state, made.text)
+            for key, made in target.fetch_outputs([call.key for call in final]).items()
+            if made.state.is_final
+        }
+        new = conflicting = 0
+        for call in final:
+            result = (STATES[call.state], restored(call.text))
+            new += call.key not in there
+            conflicting += there.setdefault(call.key, result) != result
+        for batch in missing:
+            target.write(batch.run_id, batch.created_at, batch.calls, batch.contexts)
+    results = sum(sum(batch.states.translate(IS_FINAL)) for batch in batches)
+    return Merged(new, results - new - conflicting, conflicting)

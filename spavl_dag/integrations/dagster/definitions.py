@@ -1,0 +1,85 @@
+"""All assets, checks, jobs and sensors of a project, as Dagster loads them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import dagster as dg
+
+from spavl_dag.integrations.dagster.assets import build_asset
+from spavl_dag.integrations.dagster.keys import OWNERS, partitions_of, source_key
+from spavl_dag.integrations.dagster.sync import synchronize
+from spavl_dag.pipeline.declaration import Asset, Source
+from spavl_dag.pipeline.graph import Graph
+from spavl_dag.pipeline.layout import Project
+
+SYNC_SECONDS = 30
+"""Between looks of the sensor at what changed on disk."""
+
+
+def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definitions:
+    """The definitions of a project.
+
+    Args:
+        project: The project.
+        declared: Its artifacts.
+
+    Raises:
+        ParamsError: params.yaml is not valid; the code location then shows why.
+    """
+    graph = Graph(project, declared)
+    with warnings.catch_warnings():
+        # Checks per partition are a preview in this Dagster; without them a check shows only the last partition.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        assets = [build_asset(graph, asset) for asset in graph.assets.values()]
+    graph.hasher.save()
+    upstream = dg.AssetSelection.assets("dataset").upstream()
+    sources = dg.AssetSelection.assets(*[source_key(source) for source in graph.sources.values()])
+    made = dg.AssetSelection.assets(*graph.assets)
+    # Two jobs, because the assets of a job share their partitions: answering models here, experiments there.
+    return dg.Definitions(
+        assets=[*[_source(graph, source) for source in graph.sources.values()], *assets],
+        jobs=[
+            dg.define_asset_job(
+                "build_dataset", upstream - sources, description="From pictures to the preference dataset."
+            ),
+            dg.define_asset_job("align", made - upstream, description="From the dataset to scores and report."),
+        ],
+        sensors=[_sensor(graph)],
+        # One process per run: the answering models share weights, which are loaded once.
+        executor=dg.in_process_executor,
+    )
+
+
+def _source(graph: Graph, source: Source) -> dg.AssetSpec:
+    """What no asset makes, as an external asset whose versions the sensor observes."""
+    return dg.AssetSpec(
+        source_key(source),
+        partitions_def=partitions_of(graph, source.partitions) if source.partitions else None,
+        group_name="params",
+        description="From params.yaml: " + ", ".join([*source.keys, *source.files]),
+        kinds={"yaml"},
+        owners=OWNERS,
+        metadata={"params": dg.MetadataValue.path(str(graph.project.params_file))},
+    )
+
+
+def _sensor(graph: Graph) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="what_changed_on_disk",
+        description="Notices changed params and files, and what `spavl` or `dvc` made, so that pages show it.",
+        minimum_interval_seconds=SYNC_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def what_changed_on_disk(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        assert context.repository_def is not None
+        running = context.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        now = Graph(graph.project, graph.assets.values())
+        if running:  # it reports what it makes by itself
+            return dg.SkipReason("a run is in progress")
+        definitions = build_definitions(graph.project, graph.assets.values())
+        reported = synchronize(now, definitions, context.instance)
+        return dg.SkipReason(f"reported: {', '.join(reported)}" if reported else "nothing new")
+
+    return what_changed_on_disk

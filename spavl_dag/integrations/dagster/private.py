@@ -1,0 +1,47 @@
+"""Names of Dagster that are not public yet, in one place; known to work with 1.13 (a test says so).
+
+They are what the web server asks for the page's "stale", and the tags a run writes of what an asset was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+KNOWN_RELEASES = "1.13"
+
+DATA_VERSION = "dagster/data_version"
+
+
+def stale_status_resolver(instance: dg.DagsterInstance, graph: Any) -> Any:
+    """What answers `get_status` and `get_stale_causes`, as for the asset page."""
+    from dagster._core.definitions.data_version import CachingStaleStatusResolver
+    from dagster._core.loader import LoadingContextForTest
+
+    return CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+
+
+def provenance_tags(
+    code_version: str, inputs: Mapping[dg.AssetKey, tuple[Sequence[str], int | None]]
+) -> dict[str, str]:
+    """The tags that say from which code and which versions of its inputs an asset was made.
+
+    Args:
+        code_version: The asset's.
+        inputs: By upstream asset: data versions of what was read of it, and the storage id of the newest event.
+    """
+    from dagster._core.definitions.data_version import (
+        CODE_VERSION_TAG,
+        get_input_data_version_tag,
+        get_input_event_pointer_tag,
+    )
+
+    tags = {CODE_VERSION_TAG: code_version}
+    for key, (versions, newest) in inputs.items():
+        tags[get_input_data_version_tag(key)] = versions[0] if len(versions) == 1 else "|".join(versions)
+        if newest is not None:
+            tags[get_input_event_pointer_tag(key)] = str(newest)
+    return tags

@@ -1,0 +1,91 @@
+"""Which models are asked, and how: roles, answering models, the base model, the policy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from spavl_dag.params.base import Section
+from spavl_dag.params.pictograms import PictogramModelParams
+
+BASE_MODEL = "base_model"
+"""What a `model:` says when it means the artifact of that name."""
+
+EngineName = Literal["transformers"]
+NewTokens = Annotated[int, Field(ge=1, le=32768, description="upper bound of an answer's tokens")]
+Template = Annotated[str, Field(min_length=1, description="Jinja template file, relative to the project")]
+
+
+class ModelReference(Section):
+    """Weights that are there already, or that the pipeline makes."""
+
+    model: Annotated[str, Field(min_length=1, description="base_model, a folder, or a hub id")]
+    revision: Annotated[str | None, Field(min_length=1, description="of a hub id")] = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `model` can only be a folder: a hub id has no such beginning."""
+        return self.model.startswith((".", "/"))
+
+
+class DecodingParams(Section):
+    """How a model decodes; see `engines.base.Decoding`."""
+
+    max_new_tokens: NewTokens
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+
+
+class ModelEntry(ModelReference):
+    """One way of asking a model: a role, or an answering model."""
+
+    engine: EngineName = "transformers"
+    system: str | None = None
+    prompt: Template
+    decoding: DecodingParams
+    label: Annotated[str | None, Field(description="how it is named where it is shown")] = None
+
+
+class RoleParams(Section):
+    """Who captions, asks, labels and prefers."""
+
+    keywords: ModelEntry
+    captioner: ModelEntry
+    describer: ModelEntry
+    easy_question: ModelEntry
+    hard_question: ModelEntry
+    hard_statement: ModelEntry
+    judge: ModelEntry
+    annotator_joint: ModelEntry
+    annotator_harmlessness: ModelEntry
+    annotator_helpfulness: ModelEntry
+    second_judge: Annotated[
+        ModelEntry | None, Field(description="labels what checkpoints answer as well; agreement is reported")
+    ]
+
+
+class BaseModelParams(Section):
+    """The model that is aligned, and that `model: base_model` means."""
+
+    source: Literal["pictograms", "reference"]
+    reference: ModelReference | None = None
+    recipe: PictogramModelParams = PictogramModelParams()
+
+    @model_validator(mode="after")
+    def _reference_named(self) -> BaseModelParams:
+        if self.source == "reference" and self.reference is None:
+            raise ValueError("source is 'reference', so reference.model must name a folder or a hub id")
+        if self.reference is not None and self.reference.model == BASE_MODEL:
+            raise ValueError("reference.model names base_model, which is itself; name a folder or a hub id")
+        return self
+
+
+class PolicyParams(Section):
+    """How the model that is aligned is asked, in training and in evaluation."""
+
+    engine: EngineName = "transformers"
+    system: str | None
+    prompt: Template

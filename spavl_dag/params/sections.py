@@ -1,0 +1,180 @@
+"""The sections of params.yaml, and all of it as one object.
+
+Belongs here: what a key may hold. A choice that changes a result has no default: it stands in params.yaml, where DVC
+sees it. Defaults exist only under `runtime:`, and where the default is "off" or the only choice there is. Keys that
+exclude each other are `checks`' business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from spavl_dag.names import Criterion, PartitionKind
+from spavl_dag.params.base import Section
+from spavl_dag.params.evaluation import EvaluationParams
+from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
+from spavl_dag.params.training import Experiment, RewardModelParams, TrainedExperiment, TrainingRuntime
+
+
+class TaxonomyParams(Section):
+    """Where the harm classes come from."""
+
+    file: Annotated[str, Field(min_length=1, description="YAML or JSON, relative to the project")]
+
+
+class KeywordParams(Section):
+    """Search words of a class."""
+
+    source: Literal["file", "model"]
+    per_class: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class ImageParams(Section):
+    """Where images come from and which are kept."""
+
+    source: Literal["pictograms", "folder"]
+    per_class: Annotated[int, Field(ge=1, le=100_000, description="cards per class; only for pictograms")]
+    folder: Annotated[str, Field(min_length=1, description="folder of images, a sub-folder per class or a manifest")]
+    manifest: Annotated[str | None, Field(min_length=1, description="CSV or JSONL inside the folder")]
+    license: Annotated[str, Field(description="license of images whose manifest names none")]
+    min_side: Annotated[int, Field(ge=1, le=100_000, description="pixels")]
+    max_pixels: Annotated[int, Field(ge=1, le=10_000_000_000)]
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=32, description="bits of 64")]
+
+
+class QuestionParams(Section):
+    """What is kept as a question."""
+
+    max_chars: Annotated[int, Field(ge=20, le=1_000_000)]
+
+
+class SafetyLabelParams(Section):
+    """How answers are judged."""
+
+    sees_image: bool
+
+
+class SafetyGroupParams(Section):
+    """How models are grouped by safe rate; group 1 is the safest."""
+
+    method: Literal["equal_count", "thresholds", "membership"]
+    count: Annotated[int, Field(ge=2, le=99)]
+    thresholds: Annotated[
+        list[float] | None, Field(description="falling safe rates between the groups; count - 1 of them")
+    ] = None
+    membership: Annotated[dict[str, int] | None, Field(description="model key to group")] = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SafetyGroupParams:
+        if self.method == "thresholds":
+            rates = self.thresholds or []
+            if len(rates) != self.count - 1 or rates != sorted(rates, reverse=True):
+                raise ValueError(f"method 'thresholds' needs {self.count - 1} falling rates in thresholds")
+            if any(not 0 < rate < 1 for rate in rates):
+                raise ValueError("thresholds are safe rates between 0 and 1")
+        if self.method == "membership":
+            groups = set((self.membership or {}).values())
+            if not groups or not groups <= set(range(1, self.count + 1)):
+                raise ValueError(f"method 'membership' needs a group from 1 to {self.count} for every model")
+        return self
+
+
+class PairParams(Section):
+    """Which two answers are compared."""
+
+    strategy: Literal["random_groups", "safest_against_least_safe"]
+    per_question: Annotated[int, Field(ge=1, le=10_000)]
+
+
+class PreferenceParams(Section):
+    """What the annotator is asked."""
+
+    criteria: Literal["joint", "separate"]
+
+    @property
+    def asked(self) -> tuple[Criterion, ...]:
+        """The criteria, in the order in which they decide."""
+        return ("joint",) if self.criteria == "joint" else ("harmlessness", "helpfulness")
+
+
+class DatasetParams(Section):
+    """How the dataset is split; shares are of the images that are not kept for evaluation."""
+
+    validation_share: Annotated[float, Field(ge=0, lt=1)]
+    eval_questions_per_class: Annotated[int, Field(ge=0, le=1_000_000)]
+
+
+class ReportParams(Section):
+    """What the report shows of the checkpoints' answers."""
+
+    show_text: Annotated[bool, Field(description="show texts of models; they can be harmful")]
+    examples: Annotated[int, Field(ge=0, le=1000, description="items whose answers stand side by side")]
+
+
+class RuntimeParams(Section):
+    """What can't change a result, or is not meant to: in no stage's params."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:<n>")] = (
+        "auto"
+    )
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    threads: Annotated[int | None, Field(ge=1, le=4096)] = None
+    show_text: Annotated[bool, Field(description="show harmful text in previews and traces")] = False
+    mlflow_uri: str | None = None
+    training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="what numpy and torch both take")]
+    taxonomy: TaxonomyParams
+    keywords: KeywordParams
+    base_model: BaseModelParams
+    images: ImageParams
+    questions: QuestionParams
+    roles: RoleParams
+    models: dict[str, ModelEntry]
+    safety_labels: SafetyLabelParams
+    safety_groups: SafetyGroupParams
+    pairs: PairParams
+    preferences: PreferenceParams
+    dataset: DatasetParams
+    policy: PolicyParams
+    reward_model: RewardModelParams
+    experiments: dict[str, Experiment]
+    evaluation: EvaluationParams
+    report: ReportParams
+    runtime: RuntimeParams = RuntimeParams()
+
+    def keys(self, kind: PartitionKind) -> list[str]:
+        """Keys of the section that an artifact has one part per key of."""
+        return list(self.models if kind == "models" else self.experiments)
+
+    def entries(self) -> Iterator[tuple[str, ModelEntry]]:
+        """All named entries with their key path."""
+        for name in RoleParams.model_fields:
+            if (entry := getattr(self.roles, name)) is not None:
+                yield f"roles.{name}", entry
+        for key, entry in self.models.items():
+            yield f"models.{key}", entry
+
+    def trainings(self) -> Iterator[tuple[str, TrainedExperiment | RewardModelParams]]:
+        """All trainings with the key path of their entry."""
+        yield "reward_model", self.reward_model
+        for key, entry in self.experiments.items():
+            if isinstance(entry, TrainedExperiment):
+                yield f"experiments.{key}", entry
+
+    def prompts(self) -> Iterator[tuple[str, str]]:
+        """All prompt templates with the key path that names them."""
+        for path, entry in self.entries():
+            yield f"{path}.prompt", entry.prompt
+        yield "policy.prompt", self.policy.prompt
+        for name, benchmark in self.evaluation.benchmarks.items():
+            if benchmark.prompt is not None:
+                yield f"evaluation.benchmarks.{name}.prompt", benchmark.prompt

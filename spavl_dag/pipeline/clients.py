@@ -1,0 +1,109 @@
+"""Model clients of roles, answering models and checkpoints: entries of params as something that can be asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spavl_dag.inference.client import CallCounts, ModelClient
+from spavl_dag.inference.engines.base import EngineSettings
+from spavl_dag.inference.engines.pool import SHARED
+from spavl_dag.inference.ledger import Ledger
+from spavl_dag.inference.request import Decoding, ModelSpec
+from spavl_dag.inference.templates import read_template
+from spavl_dag.params.models import ModelEntry
+from spavl_dag.params.sections import Params
+from spavl_dag.pipeline.weights import ResolvedModel, Weights
+from spavl_dag.progress import Progress
+
+
+class Clients:
+    """Makes the clients of one making of an artifact.
+
+    Args:
+        root: The project.
+        params: Checked params.
+        weights: Finds weights.
+        ledger: All model calls.
+        owner: Artifact and partition that the calls are made for; noted with them.
+        progress: Told about calls: what is asked, how many are done, how many there are.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        params: Params,
+        weights: Weights,
+        ledger: Ledger,
+        owner: tuple[str, str | None],
+        progress: Progress,
+    ) -> None:
+        self.counts = CallCounts()
+        self._root = root
+        self._params = params
+        self._weights = weights
+        self._ledger = ledger
+        self._owner = owner
+        self._progress = progress
+
+    def role(self, name: str) -> ModelClient:
+        """Asks the model of a role of params.yaml, such as `judge`."""
+        return self._of_entry(f"roles.{name}", getattr(self._params.roles, name))
+
+    def answering(self, key: str) -> ModelClient:
+        """Asks an answering model."""
+        return self._of_entry(f"models.{key}", self._params.models[key])
+
+    def checkpoint(self, key: str, folder: Path, prompt: str | None, max_new_tokens: int) -> ModelClient:
+        """Asks a checkpoint as the policy is asked, greedily.
+
+        Args:
+            key: Its key of `experiments`.
+            folder: Where it lies.
+            prompt: Template file, relative to the project; None for the policy's.
+            max_new_tokens: Upper bound of an answer's tokens.
+        """
+        policy = self._params.policy
+        model = self._weights.of_artifact(folder, "checkpoint")
+        decoding = Decoding(max_new_tokens=max_new_tokens)
+        return self._client(
+            f"checkpoints.{key}", policy.engine, model, policy.system, prompt or policy.prompt, decoding
+        )
+
+    def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
+        model = self._weights.resolve(entry.model, entry.revision)
+        decoding = Decoding(**entry.decoding.model_dump())
+        return self._client(role, entry.engine, model, entry.system, entry.prompt, decoding)
+
+    def _client(
+        self, role: str, engine: str, model: ResolvedModel, system: str | None, prompt: str, decoding: Decoding
+    ) -> ModelClient:
+        runtime = self._params.runtime
+        settings = EngineSettings(
+            engine=engine,
+            model=model.path,
+            revision=model.hub_revision,
+            adapter=model.adapter,
+            device=runtime.device,
+            dtype=runtime.dtype,
+            batch_size=runtime.batch_size,
+            threads=runtime.threads,
+        )
+        artifact, partition = self._owner
+        return ModelClient(
+            ModelSpec(
+                role=role,
+                engine=engine,
+                model=model.identity,
+                revision=model.revision,
+                system=system,
+                template=read_template(self._root / prompt),
+                decoding=decoding,
+            ),
+            ledger=self._ledger,
+            engine=lambda: SHARED.get(settings, model.revision),
+            artifact=artifact,
+            partition=partition,
+            seed=self._params.seed,
+            counts=self.counts,
+            progress=self._progress,
+        )

@@ -1,0 +1,181 @@
+"""Making an artifact: the one code path behind the Dagster asset, `spavl run` and `dvc repro`.
+
+Order: hash what it depends on, call the function, check the tables, replace the artifact, hash again. Whatever fails
+before the replacing leaves the old artifact as it was; model calls made until then stay in the ledger.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from spavl_dag.errors import InvalidRowsError, MissingInputError
+from spavl_dag.inference.client import CallCounts
+from spavl_dag.inference.ledger import Ledger
+from spavl_dag.pipeline.checks import Outcome, run_checks
+from spavl_dag.pipeline.declaration import Asset
+from spavl_dag.pipeline.graph import Fingerprint, Graph, Stage
+from spavl_dag.pipeline.result import AnyResult, Result, Summary, Training
+from spavl_dag.pipeline.run import CurveCallback, Run, no_curve
+from spavl_dag.pipeline.store import Store
+from spavl_dag.progress import Progress, no_progress
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an artifact holds, by name.
+
+    Attributes:
+        tables: Frames.
+        documents: JSON documents by file name.
+        summary: What people should see of it.
+    """
+
+    tables: Mapping[str, pl.DataFrame]
+    documents: Mapping[str, Any]
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An artifact that was made and kept.
+
+    Attributes:
+        stage: Its stage.
+        asset: Its declaration.
+        before: What it was made from.
+        content: Tables, documents and summary.
+        training: What was trained, for a checkpoint.
+        outcomes: An outcome per check.
+        counts: Model calls.
+        data_version: Content hash of what others read of the artifact.
+        meanwhile: What changed while it was made; then it must not be recorded.
+        seconds: Wall time.
+    """
+
+    stage: Stage
+    asset: Asset
+    before: Fingerprint
+    content: Content
+    training: Training | None
+    outcomes: list[Outcome]
+    counts: CallCounts
+    data_version: str
+    meanwhile: list[str]
+    seconds: float
+
+
+class BrokenError(InvalidRowsError):
+    """Rows broke a schema or a check; the artifact was not replaced."""
+
+    def __init__(self, name: str, outcomes: list[Outcome], files: list[Path]) -> None:
+        lines = [f"{name}: {sum(o.blocks for o in outcomes)} check(s) failed; nothing was replaced"]
+        for outcome in outcomes:
+            if outcome.blocks:
+                ids = f"; first ids: {', '.join(outcome.ids)}" if outcome.ids else ""
+                lines.append(f"  {outcome.check}: {outcome.failing.height} row(s){ids}")
+                lines += [f"    {detail}" for detail in outcome.details]
+        super().__init__("\n".join(lines), "Failing rows: " + ", ".join(str(file) for file in files))
+        self.outcomes = outcomes
+
+
+def make(
+    graph: Graph,
+    stage: Stage,
+    progress: Progress = no_progress,
+    curve: CurveCallback = no_curve,
+    *,
+    wait: bool = False,
+) -> Finished:
+    """Make an artifact and put it in its place.
+
+    Args:
+        graph: The project's artifacts, as read from disk just now.
+        stage: What to make.
+        progress: Told about long work.
+        curve: Told about a training's curve.
+        wait: Whether to wait for another process that makes it; else that is an error.
+
+    Raises:
+        SpavlError: A missing input, a busy artifact, failed calls, or (as BrokenError) bad rows.
+    """
+    started = time.monotonic()
+    asset = graph.asset(stage.artifact)
+    store = Store(graph.project)
+    with store.lock(asset, stage.partition, wait=wait), Ledger(graph.project.ledger) as ledger:
+        before = graph.fingerprint(stage)
+        if before.missing:
+            raise MissingInputError(
+                f"{stage.name} needs what is not there: {', '.join(before.missing)}",
+                "Make what is missing first, or everything up to here with `dvc repro`.",
+            )
+        staging = store.staging(asset, stage.partition)
+        run = Run(graph, stage, ledger, staging, progress, curve)
+        inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
+        result = asset.function(**inputs)
+        tables = {spec.name: table for spec, table in zip(asset.tables, result.tables, strict=True)}
+        summary = summarize(asset, result)
+        outcomes = run_checks(asset, tables, inputs, summary.metrics)
+        failing = {o.check: o.failing for o in outcomes if not o.passed and not o.failing.is_empty()}
+        files = store.keep_failures(asset, stage.partition, failing)
+        if any(outcome.blocks for outcome in outcomes):
+            raise BrokenError(stage.name, outcomes, files)
+        store.write(staging, tables, result.documents)
+        store.replace(staging, asset, stage.partition)
+    now = graph.with_fresh_eyes()
+    after = now.fingerprint(stage)
+    version = now.data_version(stage)
+    now.hasher.save()
+    assert version is not None, f"{stage.name} made nothing"
+    return Finished(
+        stage=stage,
+        asset=asset,
+        before=before,
+        content=Content(tables, result.documents, summary),
+        training=result.training,
+        outcomes=outcomes,
+        counts=run.models.counts,
+        data_version=version,
+        meanwhile=after.changes(before),
+        seconds=time.monotonic() - started,
+    )
+
+
+def read_content(graph: Graph, stage: Stage) -> Content:
+    """An artifact as it lies on disk, whoever made it.
+
+    Raises:
+        MissingInputError: It isn't whole.
+    """
+    asset, store = graph.asset(stage.artifact), Store(graph.project)
+    tables = [store.read(asset, spec.name, stage.partition) for spec in asset.tables]
+    folder = graph.project.root / asset.out(stage.partition)
+    names = sorted(file.name for file in folder.glob("*.json"))
+    documents = {name: store.read_document(asset, name, stage.partition) for name in names}
+    summary = summarize(asset, Result(*tables, documents=documents))
+    return Content({spec.name: table for spec, table in zip(asset.tables, tables, strict=True)}, documents, summary)
+
+
+def check_content(graph: Graph, stage: Stage, content: Content) -> Sequence[Outcome]:
+    """The checks of an artifact as it lies on disk; needs what it was made from, and asks no model.
+
+    Raises:
+        SpavlError: Something that it was made from is missing.
+    """
+    asset = graph.asset(stage.artifact)
+    with Ledger(graph.project.ledger) as ledger:
+        run = Run(graph, stage, ledger, graph.project.work)
+        inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
+    return run_checks(asset, content.tables, inputs, content.summary.metrics)
+
+
+def summarize(asset: Asset, result: AnyResult) -> Summary:
+    """What people should see of an artifact; numbers of the making itself are added to the summary's."""
+    summary = asset.summary(result) if asset.summary else Summary()
+    summary.metrics = {**result.metrics, **summary.metrics}
+    return summary
