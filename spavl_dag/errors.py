@@ -42,5 +42,9 @@ class BusyError(SpavlError):
     """Another process holds what this one needs."""
 
 
+class MissingExtraError(SpavlError):
+    """An optional part of the installation is needed and not there."""
+
+
 class EngineError(SpavlError):
     """A model could not be loaded or an engine is not available."""
