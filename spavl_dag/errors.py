@@ -16,7 +16,6 @@ class SpavlError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep message and hint apart, so that each door can lay them out its own way."""
         super().__init__(message)
         self.message = message
         self.hint = hint
