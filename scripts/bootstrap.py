@@ -58,7 +58,7 @@ def main() -> None:
         state = dict(json.loads(STATE.read_text()))
     gpu = b"GPU" in subprocess.run("nvidia-smi -L", shell=True, capture_output=True).stdout
     torch = os.environ.get("TORCH") or state.get("torch") or ("auto" if gpu else "cpu")
-    extras = os.environ.get("EXTRAS", state.get("extras", ""))
+    extras = str(os.environ.get("EXTRAS", state.get("extras", "")))
     key = hashlib.sha256(f"{torch} {extras}".encode())
     for path in (ROOT / "pyproject.toml", *sorted(ROOT.glob("constraints*.txt")), Path(__file__)):
         key.update(path.read_bytes())
@@ -135,7 +135,7 @@ def build(state: State, torch: str, extras: str, reason: str | None, broken: lis
     # vLLM brings torchvision and torchaudio, which must be of torch's build.
     backend = [f"--torch-backend={torch}"] if own and torch != "pypi" else []
     what = f"[{','.join(names)}]"
-    command = ["--build-constraints", PINS, "--editable", f".{what}", *backend]
+    command = ["--build-constraints", str(PINS), "--editable", f".{what}", *backend]
     uv_install(*command, told=f"spavl-dag{what}")
     if broken and (still := forget_broken(VENV)):
         # A file edited in place in .venv was changed in uv's cache too: they share it.
@@ -226,7 +226,7 @@ def install_dvc(state: State) -> None:
     shutil.rmtree(DVC_HOME, ignore_errors=True)
     DVC.unlink(missing_ok=True)
     # With libyaml DVC reads params.yaml, which it does once per stage, several times faster.
-    what = ["--constraints", pins, "--with", "ruamel-yaml-clib", f"dvc=={pin(pins, 'dvc')}"]
+    what = ["--constraints", str(pins), "--with", "ruamel-yaml-clib", f"dvc=={pin(pins, 'dvc')}"]
     told = f"dvc {pin(pins, 'dvc')} in an environment of its own"
     run(UV, "tool", "install", "--python", PYTHON, *what, told=told)
     write_state(state, dvc=wanted)
@@ -285,7 +285,7 @@ def run(*command: str | Path, told: str = "") -> str:
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise SetupError(f"{tail}\n(exit status {done.returncode}; all output: .venv/setup.log)")
-    return done.stdout
+    return str(done.stdout)
 
 
 def uv_install(*arguments: str | Path, told: str = "") -> None:
@@ -307,7 +307,7 @@ def write_state(state: State, **values: Any) -> None:
 def installed(home: Path) -> dict[str, str]:
     """Names (as their folders write them) and versions of the packages in an environment."""
     folders = home.glob("lib/python3.*/site-packages/*.dist-info")
-    return dict(folder.name.removesuffix(".dist-info").split("-", 1) for folder in folders)  # type: ignore[misc]
+    return dict(folder.name.removesuffix(".dist-info").split("-", 1) for folder in folders)
 
 
 def pin(constraints: Path, name: str) -> str:
