@@ -62,7 +62,6 @@ def test_a_check_that_cannot_look_is_a_finding(tmp_path: Path):
 @pytest.mark.skipif(sys.platform != "linux", reason="makes a read-only mount where it is run by root")
 def test_a_project_that_cannot_be_written(fresh_project: Project):
     root = fresh_project.root
-    fresh_project.spavl("graph", "write")
     (root / ".spavl" / "locks").mkdir(parents=True, exist_ok=True)
     (root / ".spavl" / "locks" / "dvc.lock").touch()
     before = sorted(root.rglob("*"))

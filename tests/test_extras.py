@@ -68,7 +68,6 @@ def test_what_is_missing_is_named_with_the_command_that_brings_it(monkeypatch: p
 
 @pytest.mark.slow
 def test_the_core_alone(fresh_project: Project):
-    fresh_project.spavl("graph", "write")
     assert "spavl demo" in without_extras(fresh_project, "--help").stdout
     assert "models: 3" in without_extras(fresh_project, "params", "check").stdout
     states = json.loads(without_extras(fresh_project, "status", "--json").stdout)["artifacts"]

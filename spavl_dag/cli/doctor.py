@@ -70,17 +70,22 @@ def _told(check: Callable[[Project], Iterator[Finding]], project: Project) -> It
 
 def _folder(project: Project) -> Iterator[Finding]:
     """Whether the project can be written, and whether all tools can deal with its path."""
-    path = str(project.root)
-    odd = re.findall(r"\?|%[0-9A-Fa-f]{2}", path)  # Dagster's store is a URL, in which these mean something else
-    unopened = re.findall(r"[*[\]]", path)  # `datasets` takes these for a pattern
-    if odd or unopened:
-        name = (odd or unopened)[0]
-        whose = "Dagster's store can't be opened" if odd else "`load_dataset` can't open the dataset"
-        yield Finding("path", path, f"{whose} where the path has '{name}': rename the folder")
+    trouble = path_trouble(str(project.root))
+    if trouble:
+        yield Finding("path", str(project.root), f"{trouble}: rename the folder")
     closed = _unwritable(project)
-    told = ", ".join(closed) or path
+    told = ", ".join(closed) or str(project.root)
     fix = "nothing can be made or recorded here; make it writable, or work in a copy"
     yield Finding("can't be written" if closed else "project", told, fix if closed else None)
+
+
+def path_trouble(path: str) -> str | None:
+    """Which character of a project's path a tool can't deal with, and what fails for it."""
+    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", path):  # the stores are URLs, in which these mean something else
+        return f"Dagster's store can't be opened where the path has '{found[0]}'"
+    if found := re.search(r"[*[\]]", path):  # `datasets` takes these for a pattern
+        return f"`load_dataset` can't open the dataset where the path has '{found[0]}'"
+    return None
 
 
 def _unwritable(project: Project) -> list[str]:
