@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from spavl_dag.cli.params import ready_params
 from spavl_dag.cli.progress import ProgressReporter
 from spavl_dag.integrations.dvc.command import inside_repro
 from spavl_dag.integrations.dvc.commit import DvcCommit
@@ -73,6 +74,7 @@ def _make_stale(graph: Graph, to: str | None) -> list[str]:
     if not any(lock.why_stale(stage) for stage in order):
         graph.hasher.save()
         return []
+    ready_params(graph.project)  # what can be known to be wrong is told before the first call
     console = Console(stderr=True)
     commit = DvcCommit(graph)
     made: list[str] = []
