@@ -20,7 +20,7 @@ RUN_BY = {
     "make demo": ".ci/run",
     "make test": ".ci/run",
     "make setup": "make test",
-    "make setup TORCH=auto": "needs a GPU; the switch is parsed by scripts/bootstrap.py",
+    "make setup TORCH=auto": "needs a GPU; that the switch arrives is tested in tests/test_setup.py",
     "spavl ui": "tests/integrations/test_ui.py",
     "spavl status": "tests/integrations/test_agreement.py",
     "spavl sync": "tests/integrations/test_agreement.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 
@@ -16,6 +17,9 @@ def main() -> None:
     from spavl_dag.errors import SpavlError
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the terminal doesn't know is no reason to fail
     try:
         from spavl_dag.cli.app import app
 

@@ -26,6 +26,9 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         SpavlError: A port is taken, or a server ended by itself.
     """
+    from spavl_dag.extras import require_extra
+
+    require_extra("ui")
     from spavl_dag.integrations.dagster.instance import prepare_home
     from spavl_dag.integrations.mlflow.client import tracking_uri
     from spavl_dag.integrations.mlflow.store import NO_TELEMETRY, shown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -15,7 +14,7 @@ import dagster as dg
 import pytest
 from spavl_dag.integrations.dagster.door import _entries_sensor
 
-from spavl_dag.integrations.dagster.runs import LOCKS, Claims, clear_dead_runs, hold, own_run
+from spavl_dag.integrations.dagster.runs import LOCKS, Claims, clear_dead_runs, hold
 from spavl_dag.pipeline.layout import Project
 from tests.conftest import CHECKOUT
 
@@ -208,24 +207,9 @@ def test_whoever_gives_up_waiting_leaves_no_claim_behind(instance: dg.DagsterIns
     run_id = new_run(instance, dg.DagsterRunStatus.STARTED)
     hold(instance, run_id, ["captions"])
     assert claim(instance, run_id)
-
-    def give_up(_line: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt), own_run(instance, job("captions"), give_up):
-        pass
+    other = new_run(instance, dg.DagsterRunStatus.STARTED)
+    told: list[str] = []
+    with Claims(instance, dg.DagsterRun("captions", run_id=other), told.append) as waiting:
+        assert not waiting.claim("models", "captions")
+    assert "waiting for run" in told[0]
     assert claims(instance) == {run_id}
-    assert lock_files(instance) == {f"{run_id}.lock"}
-
-
-@pytest.mark.parametrize("asset", ["captions", "failing"])
-def test_a_run_in_this_process_holds_its_lock_and_claim_while_it_lasts(instance: dg.DagsterInstance, asset: str):
-    with own_run(instance, job(asset)) as run_id:
-        assert claims(instance) == {run_id}
-        note = json.loads((Path(instance.root_directory) / LOCKS / f"{run_id}.lock").read_text())
-        assert note == {"pid": os.getpid(), "makes": asset}
-        assert clear_dead_runs(instance) == []
-        result = job(asset).execute_in_process(instance=instance, run_id=run_id, raise_on_error=False)
-    assert result.success == (asset == "captions")
-    assert claims(instance) == set()
-    assert lock_files(instance) == set()

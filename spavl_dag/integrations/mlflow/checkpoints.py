@@ -241,7 +241,6 @@ class LiveCurves:
     """
 
     def __init__(self, project: Project, uri: str, key: str, label: str, training: str) -> None:
-        """Nothing is opened before the first rows."""
         self._project, self._uri = project, uri
         self._key, self._label, self._training = key, label, training
         self._run_id = ""
