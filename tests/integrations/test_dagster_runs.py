@@ -12,8 +12,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from spavl_dag.integrations.dagster.door import _entries_sensor
 
+from assets import ASSETS
+from spavl_dag.integrations.dagster.definitions import build_definitions
 from spavl_dag.integrations.dagster.runs import LOCKS, Claims, clear_dead_runs, hold
 from spavl_dag.pipeline.layout import Project
 from tests.conftest import CHECKOUT
@@ -21,7 +22,6 @@ from tests.conftest import CHECKOUT
 # Another process that holds the lock of a run until it is killed.
 HOLDER = """
 import sys, dagster as dg
-from spavl_dag.integrations.dagster.door import _entries_sensor
 from spavl_dag.integrations.dagster.runs import hold
 with dg.DagsterInstance.local_temp(sys.argv[1]) as instance:
     for run_id in sys.argv[2:]:
@@ -147,7 +147,8 @@ def test_dagsters_daemon_ends_dead_runs_too(instance: dg.DagsterInstance):
     # They count as running for its queue, which starts nothing when there are two.
     dead = [new_run(instance, dg.DagsterRunStatus.STARTED) for _ in range(2)]
     kill(holder(instance, *dead))
-    sensor = _entries_sensor(Project(CHECKOUT))
+    (sensor,) = build_definitions(Project(CHECKOUT), ASSETS).sensors or []
+    assert isinstance(sensor, dg.SensorDefinition)
     sensor.evaluate_tick(dg.build_sensor_context(instance))
     assert {status(instance, run_id) for run_id in dead} == {dg.DagsterRunStatus.FAILURE}
 

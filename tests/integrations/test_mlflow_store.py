@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from spavl_dag.integrations import mlflow_client
+from spavl_dag.integrations.mlflow import client as mlflow_client
 from spavl_dag.integrations.mlflow.checkpoints import LiveCurves, find_view
 from spavl_dag.integrations.mlflow.outbox import deliver
 from spavl_dag.integrations.mlflow.runs import RunRecord
