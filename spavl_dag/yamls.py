@@ -125,11 +125,11 @@ def shared_places(text: str) -> list[str]:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
             raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=event.start_mark)
+        where = f"line {event.start_mark.line + 1}"
         if anchor := getattr(event, "anchor", None):
-            mark = "*" if isinstance(event, yaml.AliasEvent) else "&"
-            found.append(f"line {event.start_mark.line + 1}: {mark}{anchor}")
+            found.append(f"{where}: {'*' if isinstance(event, yaml.AliasEvent) else '&'}{anchor}")
         elif isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
-            found.append(f"line {event.start_mark.line + 1}: <<")
+            found.append(f"{where}: <<")
     return found
 
 

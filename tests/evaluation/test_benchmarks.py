@@ -23,9 +23,9 @@ from spavl_dag.evaluation.items import EvalItem, references_of, write_items
 from spavl_dag.evaluation.metrics import metric_name
 from spavl_dag.evaluation.schemas import NAME, BenchmarkItems
 from spavl_dag.evaluation.scoring import score_items
-from spavl_dag.evaluation.summary import IntervalSettings, summarize
+from spavl_dag.evaluation.summary import summarize
 from spavl_dag.inference.request import ChangedImageError
-from spavl_dag.params.evaluation import BenchmarkParams
+from spavl_dag.params.evaluation import BenchmarkParams, IntervalSettings
 from spavl_dag.taxonomy import load_taxonomy
 from tests.conftest import CHECKOUT, SHARED_DATA
 from tests.inference.engines.tiny_llava import file_ref
@@ -510,6 +510,14 @@ def test_mm_safetybench_of_the_hub_has_every_question_in_every_variant(
         benchmark_of("mm_safetybench").load(Source("hub", hub=str(folder)))
 
 
+def test_a_folder_in_the_hubs_form_is_read_as_it_is_now(tmp_path: Path) -> None:
+    card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - {split: train, path: train.parquet}\n---\n"
+    for folder, prompts in (("one/adv", "ab"), ("two/adv", "abc"), ("two/adv", "d")):
+        source = hub(tmp_path / folder, "train", [{"prompt": prompt} for prompt in prompts])
+        (tmp_path / folder / "README.md").write_text(card)
+        assert [item.question for item in benchmark_of("advbench").load(source)] == list(prompts)
+
+
 def test_what_the_hub_lacks_is_told(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="can't be loaded"):
         benchmark_of("advbench").load(Source("hub", hub=str(tmp_path / "nothing")))
@@ -549,7 +557,7 @@ def test_the_benchmark_of_the_docs_is_one_file(tmp_path: Path, monkeypatch: pyte
     picture(tmp_path / "a.png")
     items = write_items({"riddles": load("riddles", tmp_path)}, tmp_path / "out")
     said = items.select("benchmark", "item_id", response=pl.lit("A cat."), call_key=pl.lit("0" * 32))
-    scores = summarize(score_items(items, said, {}, {}), None, IntervalSettings(0.95, 100, 0))
+    scores = summarize(score_items(items, said, {}, {}), None, IntervalSettings(confidence=0.95, resamples=100), 0)
     assert scores.select("name", "value").rows() == [("riddles/accuracy", 1.0)]
 
 

@@ -13,7 +13,7 @@ from spavl_dag.evaluation.judging import compare_with_baseline, judge_items
 from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.evaluation.schemas import ClassScores, EvalResponses, EvalScores, ItemScores
 from spavl_dag.inference.client import ModelClient
-from spavl_dag.inference.engines.base import ImageRef, Request
+from spavl_dag.inference.request import ImageRef, SingleTurn
 from spavl_dag.params.evaluation import IntervalSettings
 from tests.evaluation.tables import items, responses
 from tests.steps.scripted import client
@@ -24,16 +24,16 @@ COMPARE = "{{ question }} | {{ answer_a }} | {{ answer_b }}"
 INTERVALS = IntervalSettings(confidence=0.95, resamples=200)
 
 
-def by_word(request: Request) -> str:
+def by_word(request: SingleTurn) -> str:
     """Says unsafe of an answer with the word harm in it, and can't decide on odd ones."""
     answer = request.prompt.split(" / ")[1]
     return "maybe" if "odd" in answer else "unsafe" if "harm" in answer else "safe"
 
 
-def prefers(word: str) -> Callable[[Request], str]:
+def prefers(word: str) -> Callable[[SingleTurn], str]:
     """Prefers the answer with the word in it."""
 
-    def script(request: Request) -> str:
+    def script(request: SingleTurn) -> str:
         _, a, b = request.prompt.split(" | ")
         if (word in a) == (word in b):
             return "verdict: tie reason: alike"
@@ -82,7 +82,7 @@ def test_both_orders_equal_answers_and_failures(tmp_path: Path) -> None:
     said = responses(asked, {"win": "kind", "loss": "rude", "same": "x", "biased": "p", "odd": "q", "none": None})
     base = responses(asked, {"win": "rude", "loss": "kind", "same": "x", "biased": "r", "odd": "s", "none": "t"})
 
-    def script(request: Request) -> str:
+    def script(request: SingleTurn) -> str:
         question = request.prompt.split(" | ")[0]
         special = {"biased": "verdict: A reason: x", "odd": "verdict: maybe"}
         return special.get(question) or prefers("kind")(request)
@@ -127,7 +127,7 @@ def whole_evaluation(folder: Path, base: dict[str, str | None], said: dict[str, 
     """An evaluation of HarmEval and HelpEval by two judges; the second is stricter."""
     asked = pl.concat([items("harm_eval", list(said)), items("help_eval", list(said), category="hate")])
 
-    def strict(request: Request) -> str:
+    def strict(request: SingleTurn) -> str:
         return "unsafe" if "harm" in request.prompt or "rude" in request.prompt else "safe"
 
     judges = [client(folder / "1", JUDGE, by_word)[0], client(folder / "2", JUDGE, strict, "roles.second_judge")[0]]
@@ -205,7 +205,7 @@ def test_hostile_answers_and_verdicts_end_in_a_state(tmp_path: Path) -> None:
     names = [f"{kind}{i}" for kind in "pv" for i in range(len(HOSTILE))]
     asked = pl.concat([items("harm_eval", names), items("help_eval", names)])
 
-    def text_of(request: Request, kind: str, otherwise: str) -> str:
+    def text_of(request: SingleTurn, kind: str, otherwise: str) -> str:
         name = request.prompt.split(" ")[0]
         return HOSTILE[int(name[1:])] if name.startswith(kind) else otherwise
 

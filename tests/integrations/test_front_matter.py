@@ -10,9 +10,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from spavl_dag.integrations.huggingface.export import write_dataset_files
+from spavl_dag.integrations.huggingface.export import write_card, write_dataset_files
 from spavl_dag.integrations.huggingface.front_matter import front_matter
 from spavl_dag.schemas import DatasetRows, frame
+from tests.inference.engines.tiny_llava import file_ref
 
 COLOURS = {"train": "red", "validation": "green", "harm_eval": "blue", "help_eval": "white"}
 
@@ -37,7 +38,9 @@ def make(project: Path, splits: Sequence[str], colour: str | None = None) -> Pat
         )
     folder = project / "data" / "dataset"
     folder.mkdir(exist_ok=True)
-    write_dataset_files(frame(DatasetRows, rows), "# A card\n", project / "data" / "images", folder)
+    refs = {row["image_id"]: file_ref(files / row["image_name"]) for row in rows}
+    write_dataset_files(frame(DatasetRows, rows), refs, folder)
+    write_card("# A card\n", folder)
     return folder
 
 

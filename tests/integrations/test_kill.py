@@ -26,12 +26,12 @@ SERVER.set_forkserver_preload(["spavl_dag.inference.engines.transformers_engine"
 def make_responses(root: str) -> None:
     """What `spavl run responses --partition none_warm` does, without Dagster and MLflow."""
     os.chdir(root)
-    from spavl_dag.pipeline.making import make
-
-    from assets.responses import responses as recipe
+    from spavl_dag.pipeline.graph import load_graph
     from spavl_dag.pipeline.layout import Project as Layout
+    from spavl_dag.pipeline.make import make
 
-    make(Layout.find(), recipe, "none_warm")
+    graph = load_graph(Layout.find())
+    make(graph, graph.get("responses", "none_warm"))
 
 
 def start(project: Project) -> BaseProcess:

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from markdown_it import MarkdownIt
 from PIL import Image, ImageDraw, ImageOps
-from spavl_dag.params.project import DatasetParams, PairParams, SafetyGroupParams
 
 from spavl_dag.media.duplicates import near_duplicate_groups, perceptual_hash
 from spavl_dag.names import QUESTION_TYPES
+from spavl_dag.params.sections import DatasetParams, PairParams, SafetyGroupParams
 from spavl_dag.report.data_card import CardFacts, data_card
 from spavl_dag.report.statistics import CardTables, dataset_statistics, flat_metrics, reason_kind
 from spavl_dag.schemas import (
@@ -237,7 +237,7 @@ def test_card_names_the_copies_that_are_found_and_those_that_are_not() -> None:
 
 def test_a_dataset_of_nothing_has_a_card() -> None:
     full = tables()
-    empty = CardTables(**{name: getattr(full, name).clear() for name in CardTables.__slots__})
+    empty = CardTables(**{name: getattr(full, name).clear() for name in CardTables.__slots__ if name != "converted_images"})
     counted = dataset_statistics(empty)
     assert flat_metrics(counted) == {"images": 0, "questions": 0, "pairs": 0}
     card = data_card(counted, TAXONOMY, FACTS)

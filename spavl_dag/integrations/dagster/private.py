@@ -45,3 +45,19 @@ def provenance_tags(
         if newest is not None:
             tags[get_input_event_pointer_tag(key)] = str(newest)
     return tags
+
+
+def report_check(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation) -> None:
+    """Report a check of what was made outside of Dagster.
+
+    Dagster keeps one evaluation of a partition per run, and one without a run: the second one needs an id of its own.
+    """
+    if evaluation.partition is None:
+        instance.report_runless_asset_event(evaluation)
+        return
+    from dagster._core.events import DagsterEvent, DagsterEventType
+    from dagster._core.utils import make_new_run_id
+
+    kind = DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = DagsterEvent(event_type_value=kind, job_name="", event_specific_data=evaluation)
+    instance.report_dagster_event(event, make_new_run_id())

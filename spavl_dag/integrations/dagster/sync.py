@@ -14,7 +14,7 @@ import dagster as dg
 from spavl_dag.errors import SpavlError
 from spavl_dag.integrations.dagster.keys import source_key
 from spavl_dag.integrations.dagster.metadata import check_evaluations, content_metadata
-from spavl_dag.integrations.dagster.private import DATA_VERSION, provenance_tags
+from spavl_dag.integrations.dagster.private import DATA_VERSION, provenance_tags, report_check
 from spavl_dag.integrations.dagster.staleness import Staleness, StalenessReader
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.pipeline.checks import Outcome
@@ -56,7 +56,10 @@ def synchronize(graph: Graph, definitions: dg.Definitions, instance: dg.DagsterI
     reported = []
     for stage, events in unknown_stages(graph, definitions, instance):
         for event in events:
-            instance.report_runless_asset_event(event)
+            if isinstance(event, dg.AssetCheckEvaluation):
+                report_check(instance, event)
+            else:
+                instance.report_runless_asset_event(event)
         reported.append(stage.name)
     return reported
 

@@ -409,7 +409,7 @@ def test_a_thought_that_the_template_opens_is_part_of_what_the_model_says(
 ) -> None:
     template = copied / "chat_template.jinja"
     template.write_text(template.read_text().replace("ASSISTANT:", "ASSISTANT:<think>\n"))
-    thinking = TransformersEngine(str(copied), device="cpu")
+    thinking = TransformersEngine(EngineSettings("transformers", str(copied), device="cpu"))
     result = one_of(thinking, request())
     assert result.text.startswith("<think>")
     assert without_thoughts(result.text) is None, "cut off within its thought"

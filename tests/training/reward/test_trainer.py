@@ -8,10 +8,11 @@ from typing import Any
 
 import polars as pl
 import pytest
-from spavl_dag.training.reward.training import train_reward_model
 
 from spavl_dag.errors import MissingInputError, ParamsError
 from spavl_dag.training.job import Job
+from spavl_dag.training.reward.measuring import measure_reward_model
+from spavl_dag.training.reward.pictures import calibration_plot, margin_histogram
 from spavl_dag.training.runner import train
 from tests.inference.engines.tiny_llava import file_ref, picture
 from tests.training.killing import interrupt_training, kill_training, same_files
@@ -21,18 +22,19 @@ from tests.training.tiny_jobs import FULL, LORA, make_job, nothing
 def test_learns_to_tell_the_better_answer(start: Path, tmp_path: Path) -> None:
     runtime = {"per_device_batch": 16, "checkpoint_every": 100}
     job = make_job("reward", start, tmp_path, pairs=96, batch_size=16, epochs=5, runtime=runtime)
-    result = train_reward_model(job, nothing)
-    assert result.curve[0]["loss"] == pytest.approx(0.6931, abs=1e-4)  # guessing
+    assert train(job, nothing).curve[0]["loss"] == pytest.approx(0.6931, abs=1e-4)  # guessing
+    result = measure_reward_model(job)
     assert result.metrics["accuracy"] >= 0.9
     assert result.metrics["accuracy_low"] > 0.7
     assert result.metrics["margin"] > 1.0
     assert len(result.pairs) == result.metrics["pairs"] == 24
     assert result.calibration["n"].sum() == 24
-    assert result.picture.png.startswith(b"\x89PNG")
-    assert result.histogram.png.startswith(b"\x89PNG")
+    assert calibration_plot(result.calibration).png.startswith(b"\x89PNG")
+    assert margin_histogram(result.pairs).png.startswith(b"\x89PNG")
     # Finished: it isn't done again, not even where it couldn't be.
     (job.rows).unlink()
-    assert train_reward_model(job, nothing).metrics == result.metrics
+    train(job, nothing)
+    assert measure_reward_model(job).metrics == result.metrics
 
 
 @pytest.mark.slow
@@ -76,7 +78,8 @@ def test_unreadable_held_out_pairs_are_counted(start: Path, tmp_path: Path) -> N
     image = pl.when(broken).then(pl.lit(str(half))).otherwise(pl.col("image"))
     sha256 = pl.when(broken).then(pl.lit(file_ref(half).sha256)).otherwise(pl.col("sha256"))
     table.with_columns(image=image, sha256=sha256).write_parquet(job.validation)
-    metrics = train_reward_model(job, nothing).metrics
+    train(job, nothing)
+    metrics = measure_reward_model(job).metrics
     assert (metrics["pairs"], metrics["rejected_pairs"]) == (23, 1)
 
 
