@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+import polars as pl
 from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
-from spavl_dag.cli.terminal import print_json, terminal
+from spavl_dag.cli.terminal import Terminal, print_json
+from spavl_dag.errors import SpavlError
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.lineage.trace import Found, Tracer
 from spavl_dag.media.files import printable
@@ -34,26 +34,32 @@ def print_trace(project: Project, name: str, show_text: bool, as_json: bool) -> 
     """Print everything a row comes from. Nothing is written: a project that may only be read can be traced.
 
     Raises:
-        SpavlError: Nothing has that id, or several do.
+        SpavlError: Nothing has that id, or several do; a table is damaged.
     """
     graph = load_graph(project)
     show = show_text or graph.params.runtime.show_text
     with Ledger(project.ledger, read_only=True) if project.ledger.exists() else nullcontext() as ledger:
-        found = Tracer(graph, ledger).trace(name)
+        try:
+            found = Tracer(graph, ledger).trace(name)
+        except pl.exceptions.PolarsError as error:
+            reason = printable(str(error).partition("\n")[0])
+            raise SpavlError(
+                f"a table can't be read: {reason}", "`spavl status` says which ones were modified."
+            ) from error
     if as_json:
         print_json([_plain(one, show) for one in found])
         return
-    console = terminal()
+    terminal = Terminal()
     if found[0].artifact == "ledger":
-        _print_call(console, _call(found[0].calls["call_key"], show))
+        _print_call(terminal, _call(found[0].calls["call_key"], show))
     else:
-        _print_rows(console, found, show)
+        _print_rows(terminal, found, show)
     if not show:
-        console.print(Text("texts are hidden; --show-text shows them", style="dim"))
+        terminal.print("texts are hidden; --show-text shows them", style="dim")
 
 
 def _plain(found: Found, show: bool) -> dict[str, Any]:
-    """A row and its calls with no more than may be shown; all output is made from this."""
+    """A row and its calls with no more than may be shown."""
     return {
         "artifact": found.artifact,
         "partition": found.partition,
@@ -67,8 +73,7 @@ def _plain(found: Found, show: bool) -> dict[str, Any]:
 def _call(call: CallRow, show: bool) -> dict[str, Any]:
     try:
         profile = json.loads(call.profile)
-        texts = {name for name, value in profile.items() if isinstance(value, str)} - _HARMLESS
-        profile = _redacted(profile, texts, show)
+        profile = _redacted(profile, profile.keys() - _HARMLESS, show)
     except (ValueError, AttributeError):  # no JSON, or none of an object
         profile = redact(call.profile, show)
     fields = {**asdict(call), "key": call.key.hex(), "state": call.state.value, "profile": profile}
@@ -76,28 +81,32 @@ def _call(call: CallRow, show: bool) -> dict[str, Any]:
 
 
 def _redacted(row: Mapping[str, Any], hidden: Collection[str], show: bool) -> dict[str, Any]:
+    """The columns; of the hidden ones no text, however deep it lies."""
+
     def shown(value: Any) -> Any:
         if isinstance(value, list):
             return [shown(each) for each in value]
+        if isinstance(value, dict):
+            return {name: shown(each) for name, each in value.items()}
         return redact(value, show) if isinstance(value, str) else value
 
     return {name: shown(value) if name in hidden else value for name, value in row.items()}
 
 
-def _print_rows(console: Console, found: Sequence[Found], show: bool) -> None:
+def _print_rows(terminal: Terminal, found: Sequence[Found], show: bool) -> None:
     """Ids first; then, by table, a few lines per row and one per call. What several artifacts say is said once."""
     ids: dict[str, dict[str, None]] = {}
     for one in found:
         for column in filter(one.ids.__contains__, one.row):
             ids.setdefault(one.row[column], {})[column] = None
     for value, columns in ids.items():
-        _print(console, f"{', '.join(sorted(columns))}: {printable(value)}", style="bold")
+        terminal.print(f"{', '.join(sorted(columns))}: {printable(value)}", style="bold")
     said: dict[tuple[str, str], str] = {}
     for (artifact, partition, table), rows in groupby(found, lambda one: (one.artifact, one.partition, one.table)):
         stage = f"{artifact}@{partition}" if partition else artifact
         listed = list(rows)
         version = f"md5 {listed[0].data_version}" if listed[0].data_version else "not recorded"
-        _print(console, f"{stage if artifact == table else f'{stage}, {table}'}  {version}", style="cyan")
+        terminal.print(f"{stage if artifact == table else f'{stage}, {table}'}  {version}", style="cyan")
         for one in listed:
             told = {name: one.row[name] for name in _own(one)}
             if partition is None:  # else it is about one model, and what others say is about others
@@ -106,12 +115,12 @@ def _print_rows(console: Console, found: Sequence[Found], show: bool) -> None:
                     for name, value in told.items()
                     if said.setdefault((name, repr(value)), artifact) == artifact
                 }
-            _print_row(console, told, () if show else one.hidden)
+            _print_row(terminal, told, () if show else one.hidden)
             for column, call in one.calls.items():
                 tokens = f"{call.prompt_tokens:,} + {call.completion_tokens:,} tokens"
-                _print(console, f"{column}: {call.key.hex()}  {call.state.value}, {tokens}", 2, style="magenta")
+                terminal.print(f"{column}: {call.key.hex()}  {call.state.value}, {tokens}", 2, style="magenta")
                 if call.error:
-                    _print(console, f"error: {_short(call.error)}", 4)
+                    terminal.print(f"error: {_short(call.error)}", 4)
 
 
 def _own(found: Found) -> list[str]:
@@ -127,20 +136,20 @@ def _own(found: Found) -> list[str]:
     ]
 
 
-def _print_row(console: Console, row: Mapping[str, Any], hidden: Collection[str]) -> None:
+def _print_row(terminal: Terminal, row: Mapping[str, Any], hidden: Collection[str]) -> None:
     """Columns beside each other as far as a line goes; of hidden texts the lengths."""
     items = [f"{column}: {_short(value)}" for column, value in row.items() if column not in hidden]
     lengths = [f"{column} {len(value):,}" for column, value in row.items() if column in hidden]
     items += [f"hidden: {', '.join(lengths)} characters"] if lengths else []
     line = ""
     for item in [*items, None]:
-        if line and (item is None or cell_len(f"{line}  {item}") > console.width - 2):
-            _print(console, line, 2)
+        if line and (item is None or cell_len(f"{line}  {item}") > terminal.width - 2):
+            terminal.print(line, 2)
             line = ""
         line = f"{line}  {item}" if line else item or ""
 
 
-def _print_call(console: Console, call: Mapping[str, Any]) -> None:
+def _print_call(terminal: Terminal, call: Mapping[str, Any]) -> None:
     """All that the ledger has of a call, texts in full."""
     told = dict(call) | {"created_at": datetime.fromtimestamp(call["created_at"], UTC).isoformat(" ", "seconds")}
     if isinstance(call["profile"], dict):
@@ -149,9 +158,9 @@ def _print_call(console: Console, call: Mapping[str, Any]) -> None:
         if value in (None, "", []):
             continue
         lines = (value if isinstance(value, str) else json.dumps(value)).split("\n")
-        _print(console, f"{name}: {printable(lines[0])}")
+        terminal.print(f"{name}: {printable(lines[0])}")
         for line in lines[1:]:
-            _print(console, printable(line), 2)
+            terminal.print(printable(line), 2)
 
 
 def _short(value: Any) -> str:
@@ -160,10 +169,3 @@ def _short(value: Any) -> str:
         value = ", ".join(map(str, value))
     text = printable(f"{value:.4g}" if isinstance(value, float) else str(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text):,} characters)"
-
-
-def _print(console: Console, text: str, indent: int = 0, style: str = "") -> None:
-    """Print a text on as many lines as it needs; those that follow are indented further."""
-    for number, line in enumerate(Text(text).wrap(console, max(console.width - indent - 2, 20))):
-        margin = " " * (indent + 2 * (number > 0))
-        console.print(Text(margin + line.plain.rstrip(), style), no_wrap=True, overflow="ignore", crop=False)
