@@ -128,7 +128,9 @@ def _print_made(graph: Graph, made: list[str], calls_before: int, seconds: float
         if asset.tables:
             folders = [graph.project.root / asset.out(stage.partition) for stage in parts]
             files = [folder / f"{asset.tables[0].name}.parquet" for folder in folders]
-            rows = sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files if file.is_file())
+            rows = sum(
+                pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in files if file.is_file()
+            )
         table.add_row(artifact, told, f"{rows:,}" if rows != "" else "", f"{asset.out()}/")
     console.print(table)
     calls = _ledger_size(graph.project)

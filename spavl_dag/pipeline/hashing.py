@@ -6,6 +6,7 @@ data version shown in Dagster is the very string that dvc.lock holds. A test com
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -35,7 +36,7 @@ class ContentHasher:
         if memory is not None and memory.is_file():
             try:
                 self._known = json.loads(memory.read_text(encoding="utf-8"))
-            except ValueError:
+            except (ValueError, OSError):
                 self._known = {}  # a memory, not a source: lost is only time
 
     def md5(self, path: Path) -> str | None:
@@ -49,13 +50,14 @@ class ContentHasher:
         return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
 
     def save(self) -> None:
-        """Keep what was learnt for the next process."""
+        """Keep what was learnt for the next process, where this user may write."""
         if self._memory_file is None or not self._grown:
             return
-        self._memory_file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._memory_file.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps(self._known), encoding="utf-8")
-        temporary.replace(self._memory_file)
+        with contextlib.suppress(OSError):
+            self._memory_file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(self._known), encoding="utf-8")
+            temporary.replace(self._memory_file)
         self._grown = False
 
     def _file(self, path: Path) -> str:

@@ -40,7 +40,7 @@ class Store:
         Raises:
             MissingInputError: It was not made yet.
         """
-        return pl.read_parquet(self._there(asset, f"{table}.parquet", partition))
+        return pl.read_parquet(self._there(asset, f"{table}.parquet", partition), glob=False)
 
     def read_document(self, asset: Asset, name: str, partition: str | None = None) -> Any:
         """A JSON document of an artifact.

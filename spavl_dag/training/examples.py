@@ -80,7 +80,7 @@ def read_rows(path: Path) -> list[PreferenceRow]:
     """
     if not path.is_file():
         raise MissingInputError(f"rows to train on are missing: {path}", "Make the artifact `dataset` first.")
-    table = pl.read_parquet(path, columns=list(COLUMNS))
+    table = pl.read_parquet(path, columns=list(COLUMNS), glob=False)
     return [
         PreferenceRow(row_id, question, chosen, rejected, ImageRef.of_file(Path(image), sha256))
         for row_id, question, chosen, rejected, image, sha256 in table.select(COLUMNS).iter_rows()

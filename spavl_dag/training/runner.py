@@ -96,7 +96,7 @@ def train(job: Job, progress: Progress = no_progress) -> TrainingResult:
         folder=job.work / FINAL,
         curve=read_curve(job.work),
         summary=json.loads(finished.read_text(encoding="utf-8")),
-        rejected=pl.read_parquet(job.work / REJECTED),
+        rejected=pl.read_parquet(job.work / REJECTED, glob=False),
     )
 
 
@@ -132,7 +132,7 @@ def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encode
     rows = read_rows(job.rows)
     file = job.work / REJECTED
     if file.is_file():
-        rejected = set(pl.read_parquet(file)["row_id"])
+        rejected = set(pl.read_parquet(file, glob=False)["row_id"])
         return [row for row in rows if row.row_id not in rejected], encoder
     answers, new_tokens = _read_of_rows(job.training)
     kept, table = reject_untrainable(
@@ -204,7 +204,7 @@ def _method(name: Method) -> TrainMethod:
 def _write_summary(job: Job, rows: int) -> None:
     """Say what was done; from here on the training is finished."""
     curve = read_curve(job.work)
-    rejected = pl.read_parquet(job.work / REJECTED)
+    rejected = pl.read_parquet(job.work / REJECTED, glob=False)
     summary = {
         "method": job.method,
         "rows": rows,

@@ -216,6 +216,13 @@ class Ledger:
             ]
         return self._call_rows(ids)
 
+    def keys_beginning(self, digits: str) -> list[bytes]:
+        """Return the keys that begin so in hexadecimal, each once. Reads the whole index: for people, not for loops."""
+        with clear_rows(self.path):
+            blobs = self._db.execute("SELECT keys FROM batches ORDER BY id")
+            found = {key: None for (blob,) in blobs for key in split_keys(blob) if key.hex().startswith(digits)}
+        return list(found)
+
     def summary(self) -> list[SummaryRow]:
         """Return attempts, tokens and cost per artifact, partition and state, in the order of these."""
         query = """

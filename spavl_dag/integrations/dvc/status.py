@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -52,15 +53,15 @@ def project_status(graph: Graph) -> list[ArtifactStatus]:
 def _failed_rows(graph: Graph, stage: Stage) -> dict[str, int]:
     counts: Counter[str] = Counter()
     asset = graph.asset(stage.artifact)
-    folder = graph.project.root / asset.out(stage.partition)
     for table in asset.tables:
-        file = folder / f"{table.name}.parquet"
+        file = graph.project.root / asset.out(stage.partition) / f"{table.name}.parquet"
         if not file.is_file():
             continue
-        if table.name in _FAILED_TABLES:
-            if rows := pl.scan_parquet(file).select(pl.len()).collect().item():
-                counts[table.name] = rows
-        elif table.name == asset.name and "state" in pl.scan_parquet(file).collect_schema():
-            states = pl.scan_parquet(file).select("state").collect()
-            counts.update(states.filter(pl.col("state") != "ok").to_series().to_list())
-    return dict(counts)
+        rows = pl.scan_parquet(file, glob=False)
+        with contextlib.suppress(pl.exceptions.PolarsError):  # a damaged file is told as modified
+            if table.name in _FAILED_TABLES:
+                counts[table.name] = rows.select(pl.len()).collect().item()
+            elif table.name == asset.name and "state" in rows.collect_schema():
+                states = rows.select("state").filter(pl.col("state") != "ok").collect()
+                counts.update(states.to_series().to_list())
+    return dict(+counts)

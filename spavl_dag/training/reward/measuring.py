@@ -36,7 +36,7 @@ def measure_reward_model(job: Job) -> Measured:
     Raises:
         SpavlError: There are no held-out pairs.
     """
-    held_out = measure_pairs(pl.read_parquet(job.work / HELD_OUT), seed=job.seed)
+    held_out = measure_pairs(pl.read_parquet(job.work / HELD_OUT, glob=False), seed=job.seed)
     asked = len(read_rows(job.validation)) if job.validation else 0
     rejected = {"rejected_pairs": float(asked - len(held_out.pairs))}
     return Measured(held_out.pairs, held_out.calibration, held_out.metrics | rejected)
