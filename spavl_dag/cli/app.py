@@ -115,10 +115,10 @@ def trace(
 
 @app.command()
 def sync(project: ProjectOption = None) -> None:
-    """Show Dagster what DVC restored from its cache or a remote (`dvc pull`, `dvc checkout`)."""
-    from spavl_dag.cli.running import synchronize_dagster
+    """Show Dagster and MLflow what DVC made or restored (`dvc repro`, `dvc pull`, `dvc checkout`)."""
+    from spavl_dag.cli.running import synchronize_tools
 
-    synchronize_dagster(Project.find(project))
+    synchronize_tools(Project.find(project))
 
 
 @app.command()

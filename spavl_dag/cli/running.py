@@ -52,11 +52,15 @@ def run_everything(project: Project, to: str | None) -> None:
     _print_made(graph, made, before, time.monotonic() - started)
 
 
-def synchronize_dagster(project: Project) -> None:
-    """Report to Dagster what DVC restored or made."""
-    reported = _tell_dagster(load_graph(project))
-    told = ", ".join(reported) if reported else "nothing; Dagster knew all of it"
-    Console().print(f"reported to Dagster: {told}", highlight=False)
+def synchronize_tools(project: Project) -> None:
+    """Report to Dagster and MLflow what DVC restored or made."""
+    from spavl_dag.integrations.mlflow.sync import synchronize_mlflow
+
+    graph = load_graph(project)
+    console = Console()
+    for tool, reported in (("Dagster", _tell_dagster(graph)), ("MLflow", synchronize_mlflow(graph))):
+        told = ", ".join(reported) if reported else f"nothing; {tool} knew all of it"
+        console.print(f"reported to {tool}: {told}", highlight=False, soft_wrap=True)
 
 
 def wanted_stages(graph: Graph, to: str | None) -> list[Stage]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from spavl_dag.cli.running import synchronize_dagster
+from spavl_dag.cli.running import synchronize_tools
 from spavl_dag.errors import BusyError, SpavlError
 from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
@@ -37,7 +37,7 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
         _refuse_taken(port)
     params = load_params(project.params_file)
     uri = tracking_uri(project, params.runtime.mlflow_uri)
-    synchronize_dagster(project)
+    synchronize_tools(project)
     # A shell starts background jobs with Ctrl-C ignored, and servers would inherit that and never stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

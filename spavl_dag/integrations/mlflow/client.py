@@ -106,7 +106,8 @@ def experiment_id(client: MlflowClient, project: Project, name: str) -> str:
     """The experiment of that name, made (or taken out of MLflow's bin) when it isn't there."""
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        place = (project.root / "mlartifacts").as_uri()
+        # A server knows where it keeps artifacts; it could not show what lies in a folder of this machine.
+        place = None if client.tracking_uri.startswith("http") else (project.root / "mlartifacts").as_uri()
         # Without this tag MLflow's UI opens on an empty page about traces instead of the runs.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))

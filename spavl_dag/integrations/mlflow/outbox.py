@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from spavl_dag.integrations.mlflow.checkpoints import CheckpointRecord, EvaluationRecord
+from spavl_dag.integrations.mlflow.checkpoints import CheckpointRecord
 from spavl_dag.integrations.mlflow.client import trouble, use_client
+from spavl_dag.integrations.mlflow.evaluations import EvaluationRecord, ReportRecord
 from spavl_dag.integrations.mlflow.runs import RunRecord
 from spavl_dag.pipeline.layout import Project
 
@@ -45,7 +46,9 @@ class Record(Protocol):
         ...
 
 
-_KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in (RunRecord, CheckpointRecord, EvaluationRecord)}
+_KINDS: dict[str, type[Record]] = {
+    kind.__name__: kind for kind in (RunRecord, CheckpointRecord, EvaluationRecord, ReportRecord)
+}
 """What the outbox may hold, by the name in its files."""
 
 
