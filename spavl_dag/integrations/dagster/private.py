@@ -47,17 +47,26 @@ def provenance_tags(
     return tags
 
 
-def report_check(instance: dg.DagsterInstance, evaluation: dg.AssetCheckEvaluation) -> None:
-    """Report a check of what was made outside of Dagster.
+def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation], owner: str) -> None:
+    """Report checks of what was made outside of Dagster.
 
-    Dagster keeps one evaluation of a partition per run, and one without a run: the second one needs an id of its own.
+    Dagster keeps one evaluation of a partition per run, and one without a run: later ones need an id of their own.
+
+    Args:
+        instance: The project's Dagster instance.
+        evaluations: What was found.
+        owner: Id in place of a run's (`new_owner`), one for many reports: Dagster makes a database for each.
     """
-    if evaluation.partition is None:
-        instance.report_runless_asset_event(evaluation)
-        return
     from dagster._core.events import DagsterEvent, DagsterEventType
-    from dagster._core.utils import make_new_run_id
 
     kind = DagsterEventType.ASSET_CHECK_EVALUATION.value
-    event = DagsterEvent(event_type_value=kind, job_name="", event_specific_data=evaluation)
-    instance.report_dagster_event(event, make_new_run_id())
+    for evaluation in evaluations:
+        event = DagsterEvent(event_type_value=kind, job_name="", event_specific_data=evaluation)
+        instance.report_dagster_event(event, owner)
+
+
+def new_owner() -> str:
+    """An id for `report_checks`."""
+    from dagster._core.utils import make_new_run_id
+
+    return make_new_run_id()

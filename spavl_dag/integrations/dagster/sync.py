@@ -14,14 +14,12 @@ import dagster as dg
 from spavl_dag.errors import SpavlError
 from spavl_dag.integrations.dagster.keys import source_key
 from spavl_dag.integrations.dagster.metadata import check_evaluations, content_metadata
-from spavl_dag.integrations.dagster.private import DATA_VERSION, provenance_tags, report_check
-from spavl_dag.integrations.dagster.staleness import Staleness, StalenessReader
+from spavl_dag.integrations.dagster.private import DATA_VERSION, new_owner, provenance_tags, report_checks
+from spavl_dag.integrations.dagster.staleness import StalenessReader
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.pipeline.checks import Outcome
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import check_content, read_content
-
-Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
 
 
 def observe_sources(graph: Graph, instance: dg.DagsterInstance) -> None:
@@ -53,44 +51,44 @@ def synchronize(graph: Graph, definitions: dg.Definitions, instance: dg.DagsterI
     Returns:
         Names of the stages that were reported.
     """
-    reported = []
-    for stage, events in unknown_stages(graph, definitions, instance):
-        for event in events:
-            if isinstance(event, dg.AssetCheckEvaluation):
-                report_check(instance, event)
-            else:
-                instance.report_runless_asset_event(event)
-        reported.append(stage.name)
-    return reported
-
-
-def unknown_stages(
-    graph: Graph, definitions: dg.Definitions, instance: dg.DagsterInstance
-) -> Iterator[tuple[Stage, Sequence[Event]]]:
-    """Stages that are up to date and that Dagster doesn't know as such, each with what to report of it.
-
-    A stage's events must have been reported before the next one is asked for: it may be made from the stage.
-    """
     observe_sources(graph, instance)
-    lock = Lock(graph)
+    lock, owner = Lock(graph), new_owner()
+    reported = []
     for stage in graph.stages:
         recorded = lock.recorded(stage)
         if recorded is None or lock.why_stale(stage):
             continue
-        version = recorded.outs[stage.main_out]
-        known: Staleness = StalenessReader(definitions, instance).read(stage.artifact, stage.partition)
-        if known.status == "FRESH" and _known_version(instance, stage) == version:
-            continue
-        yield stage, _events(graph, definitions, instance, stage, version)
+        # After what it is made from was reported: its tags point there.
+        tags = {
+            DATA_VERSION: recorded.outs[stage.main_out],
+            **_provenance(graph, definitions, instance, stage),
+        }
+        if not _is_known(definitions, instance, stage, tags):
+            made, evaluations = _events(graph, stage, tags)
+            instance.report_runless_asset_event(made)
+            report_checks(instance, evaluations, owner)
+            reported.append(stage.name)
     graph.hasher.save()
+    return reported
+
+
+def _is_known(definitions: dg.Definitions, instance: dg.DagsterInstance, stage: Stage, tags: Mapping[str, str]) -> bool:
+    """Whether Dagster knows a stage as it is: by the same tags, or by others from which it concludes the same."""
+    record = instance.get_latest_data_version_record(dg.AssetKey(stage.artifact), partition_key=stage.partition)
+    known = (record.event_log_entry.tags or {}) if record else {}
+    if tags.items() <= known.items():
+        return True
+    if known.get(DATA_VERSION) != tags[DATA_VERSION]:
+        return False
+    return StalenessReader(definitions, instance).read(stage.artifact, stage.partition).status == "FRESH"
 
 
 def _events(
-    graph: Graph, definitions: dg.Definitions, instance: dg.DagsterInstance, stage: Stage, version: str
-) -> Sequence[Event]:
+    graph: Graph, stage: Stage, tags: Mapping[str, str]
+) -> tuple[dg.AssetMaterialization, list[dg.AssetCheckEvaluation]]:
     asset = graph.asset(stage.artifact)
     outcomes: Sequence[Outcome] = ()
-    metadata: dict[str, Any] = {"dvc_md5": version}
+    metadata: dict[str, Any] = {"dvc_md5": tags[DATA_VERSION]}
     try:
         content = read_content(graph, stage)
         metadata |= content_metadata(asset, content, graph.params.runtime.show_text)
@@ -102,9 +100,9 @@ def _events(
         partition=stage.partition,
         description="Found up to date in dvc.lock; made by `spavl`, `dvc repro` or `dvc pull`.",
         metadata=metadata,
-        tags={DATA_VERSION: version, **_provenance(graph, definitions, instance, stage)},
+        tags=tags,
     )
-    return [made, *check_evaluations(asset.name, stage.partition, outcomes)]
+    return made, check_evaluations(asset.name, stage.partition, outcomes)
 
 
 def _latest_versions(instance: dg.DagsterInstance, key: dg.AssetKey, wanted: int) -> Mapping[str | None, str | None]:
@@ -121,12 +119,6 @@ def _latest_versions(instance: dg.DagsterInstance, key: dg.AssetKey, wanted: int
             break
         cursor = page.cursor
     return found
-
-
-def _known_version(instance: dg.DagsterInstance, stage: Stage) -> str | None:
-    record = instance.get_latest_data_version_record(dg.AssetKey(stage.artifact), partition_key=stage.partition)
-    event = record.event_log_entry if record else None
-    return (event.tags or {}).get(DATA_VERSION) if event else None
 
 
 def _provenance(
