@@ -95,7 +95,9 @@ def test_files_of_the_version_before_are_read_or_set_aside(
         (outbox / f"{name}.json").write_text(json.dumps({"kind": kind, "when": 1_700_000_000_000, "record": content}))
     assert deliver(layout, uri, record("next")) is not None
     assert names(client) == ["old", "next"]
-    (run,) = client.search_runs([client.get_experiment_by_name("alignment").experiment_id])
+    experiment = client.get_experiment_by_name("alignment")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.run_name, run.data.metrics, run.data.params["beta"]) == ("DPO", {"loss": 0.5}, "0.1")
     assert [file.name for file in (outbox / "refused").iterdir()] == ["00000003-EvaluationRecord.json"]
     assert "00000003-EvaluationRecord.json can't be logged" in caplog.text

@@ -19,7 +19,7 @@ from spavl_dag.integrations.mlflow.evaluations import EvaluationRecord, ReportRe
 from spavl_dag.integrations.mlflow.outbox import deliver
 from spavl_dag.integrations.mlflow.runs import Current, RunRecord
 from spavl_dag.integrations.mlflow.views import saved_views, view_url
-from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.layout import Project as Layout
 from tests.integrations.test_ui import free_port, wait_for
 
 if TYPE_CHECKING:
@@ -50,13 +50,14 @@ def test_an_address_names_the_experiment_and_the_view() -> None:
 
 
 def test_experiments_say_what_they_are_and_keep_what_somebody_wrote(
-    layout: Project, uri: str, client: MlflowClient
+    layout: Layout, uri: str, client: MlflowClient
 ) -> None:
     deliver(layout, uri, CheckpointRecord("base", "base", "b" * 32))
     deliver(layout, uri, RunRecord("generation", "captions"))
     for name in ("alignment", "generation"):
         found = client.get_experiment_by_name(name)
         assert found is not None
+        assert found.artifact_location == (layout.root / "mlartifacts").as_uri()
         assert found.tags["mlflow.experimentKind"] == "custom_model_development"
         link = f"](#/experiments/{found.experiment_id}/runs?workflowType=machine_learning"
         assert link in found.tags["mlflow.note.content"].partition("\n")[0]
@@ -68,19 +69,12 @@ def test_experiments_say_what_they_are_and_keep_what_somebody_wrote(
     assert tags["mlflow.sharedViewState.leaderboard"] == saved_views()["mlflow.sharedViewState.leaderboard"]
 
 
-def test_a_server_says_itself_where_artifacts_go(layout: Project, uri: str, client: MlflowClient) -> None:
-    deliver(layout, uri, RunRecord("generation", "captions"))
-    found = client.get_experiment_by_name("generation")
-    assert found is not None
-    assert found.artifact_location == (layout.root / "mlartifacts").as_uri()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_ui_shows_a_row_per_checkpoint_and_the_columns_that_matter(
-    layout: Project, uri: str, tmp_path: Path
+    layout: Layout, uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
-    table = TableArtifact(["name", "value"], [["harm_eval/unsafe_rate/judge:m", 0.0731]])
+    scored = TableArtifact(["name", "value"], [["harm_eval/unsafe_rate/judge:m", 0.0731]])
     headlines = {"unsafe rate": "harm_eval/unsafe_rate/judge:m", "POPE acc": "pope/accuracy"}
     for key, pairs, rate in (("base", 0, 0.62), ("dpo", 1000, 0.0731), ("dpo_100", 100, 0.4125), ("ppo", 9, 0.3517)):
         version = key.ljust(32, "0")
@@ -89,7 +83,7 @@ def test_the_ui_shows_a_row_per_checkpoint_and_the_columns_that_matter(
         deliver(
             layout,
             uri,
-            EvaluationRecord(key, f"the {key}", version, scores, headlines, {"eval_scores": table}, gate="passed"),
+            EvaluationRecord(key, f"the {key}", version, scores, headlines, {"eval_scores": scored}, gate="passed"),
         )
     deliver(layout, uri, CheckpointRecord("dpo_100", "the dpo_100", "f" * 32))  # its old run is superseded
     current = Current(["base", "dpo", "dpo_100"], [])
@@ -108,6 +102,7 @@ def test_the_ui_shows_a_row_per_checkpoint_and_the_columns_that_matter(
     )
     try:
         wait_for(f"http://127.0.0.1:{port}/health", server)
+        deliver(Layout(tmp_path / "elsewhere"), f"http://127.0.0.1:{port}", RunRecord("of another project", "captions"))
         address = find_view(uri, f"http://127.0.0.1:{port}")
         assert address is not None
         table = rendered(address, ">the base<")
@@ -132,6 +127,9 @@ def test_the_ui_shows_a_row_per_checkpoint_and_the_columns_that_matter(
     assert "#/experiments/1/runs?workflowType=machine_learning&amp;viewStateShareKey=leaderboard" in plain
     assert {"the ppo (removed)", "the dpo_100 (superseded)"} <= set(re.findall(r"the [a-z0-9_]+ \(\w+\)", runs))
     assert "eval_scores.json" in files
+    other = client.get_experiment_by_name("of another project")
+    assert other is not None
+    assert other.artifact_location.startswith("mlflow-artifacts:")  # the server's business
 
 
 def rendered(address: str, expected: str) -> str:
