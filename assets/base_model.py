@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+from spavl_dag.extras import require_extra
 from spavl_dag.params.models import BaseModelParams
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Check, Checked, asset
@@ -65,6 +66,7 @@ def base_model(
         return Result(
             documents={REFERENCE_FILE: trainings.reference(settings.reference.model, settings.reference.revision)}
         )
+    require_extra("transformers")
     from spavl_dag.demo.train import VERSION, train_base_model
 
     (prompts,) = files

@@ -81,7 +81,6 @@ class Stopwatch:
     """Seconds between the first step and the last."""
 
     def __init__(self) -> None:
-        """Nothing is measured yet."""
         self._marks: list[tuple[int, float]] = []
 
     def mark(self, step: int) -> None:

@@ -28,13 +28,13 @@ DVC_HOME = VENV / "tools" / "dvc"
 PINS = VENV / "pins.txt"
 STATE = VENV / "setup.json"
 PYTHON_VERSION = ".".join(map(str, sys.version_info[:3]))
-# These would send an install elsewhere than into .venv.
-ASTRAY = "PYTHONHOME PYTHONPATH PIP_PREFIX PIP_TARGET PIP_USER UV_PREFIX UV_PYTHON UV_SYSTEM_PYTHON UV_TARGET"
-ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in ASTRAY.split()}
+# These would send an install elsewhere than into .venv, or bring another torch.
+ASTRAY = r"PYTHON(HOME|PATH)|PIP_(PREFIX|TARGET|USER)|UV_(PREFIX|PYTHON|SYSTEM_PYTHON|TARGET|TORCH_BACKEND)"
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not re.fullmatch(ASTRAY, name)}
 ENVIRONMENT |= {"VIRTUAL_ENV": str(VENV), "PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_PYTHON_DOWNLOADS": "never"}
-ENVIRONMENT |= {"UV_TOOL_DIR": str(DVC_HOME.parent), "UV_TOOL_BIN_DIR": str(DVC.parent), "UV_NO_PROGRESS": "1"}
 # Where PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile Dagster and torch again.
-ENVIRONMENT |= {"UV_COMPILE_BYTECODE": "1"}
+ENVIRONMENT |= {"UV_COMPILE_BYTECODE": "1", "UV_NO_PROGRESS": "1"}
+ENVIRONMENT |= {"UV_TOOL_DIR": str(DVC_HOME.parent), "UV_TOOL_BIN_DIR": str(DVC.parent)}
 MARK = "  # by make setup, for a bare `dagster dev`"
 CHECK = """
 import dagster, torch
@@ -58,7 +58,7 @@ def main() -> None:
         state = dict(json.loads(STATE.read_text()))
     gpu = b"GPU" in subprocess.run("nvidia-smi -L", shell=True, capture_output=True).stdout
     torch = os.environ.get("TORCH") or state.get("torch") or ("auto" if gpu else "cpu")
-    extras = os.environ.get("EXTRAS", state.get("extras", ""))
+    extras = str(os.environ.get("EXTRAS", state.get("extras", "")))
     key = hashlib.sha256(f"{torch} {extras}".encode())
     for path in (ROOT / "pyproject.toml", *sorted(ROOT.glob("constraints*.txt")), Path(__file__)):
         key.update(path.read_bytes())
@@ -128,14 +128,19 @@ def build(state: State, torch: str, extras: str, reason: str | None, broken: lis
     text = (own or [ROOT / "constraints.txt"])[0].read_text()
     PINS.write_text(re.sub(r"^(torch==[^+;\s]+)\S*", r"\1", text, flags=re.MULTILINE))
     if installed(VENV).get("uv") != pin(PINS, "uv"):
-        command = ["-m", "pip", "install", "--quiet", "--constraint", PINS, "uv"]
-        run(PYTHON, *command, told=f"uv {pin(PINS, 'uv')}")
+        told = f"uv {pin(PINS, 'uv')}"
+        run(PYTHON, "-m", "pip", "install", "--quiet", "--constraint", PINS, "uv", told=told)
     tell_uv_what_pip_knows()
     install_torch(state, torch)
     # vLLM brings torchvision and torchaudio, which must be of torch's build.
     backend = [f"--torch-backend={torch}"] if own and torch != "pypi" else []
     what = f"[{','.join(names)}]"
-    uv_install("--build-constraints", PINS, "--editable", f".{what}", *backend, told=f"spavl-dag{what}")
+    command = ["--build-constraints", str(PINS), "--editable", f".{what}", *backend]
+    uv_install(*command, told=f"spavl-dag{what}")
+    if broken and (still := forget_broken(VENV)):
+        # A file edited in place in .venv was changed in uv's cache too: they share it.
+        run(UV, "cache", "clean", *still)
+        uv_install(*command, told=f"{', '.join(still)} again")
     install_torchvision(state)
     install_dvc(state)
     # A folder full of packages proves nothing.
@@ -221,7 +226,7 @@ def install_dvc(state: State) -> None:
     shutil.rmtree(DVC_HOME, ignore_errors=True)
     DVC.unlink(missing_ok=True)
     # With libyaml DVC reads params.yaml, which it does once per stage, several times faster.
-    what = ["--constraints", pins, "--with", "ruamel-yaml-clib", f"dvc=={pin(pins, 'dvc')}"]
+    what = ["--constraints", str(pins), "--with", "ruamel-yaml-clib", f"dvc=={pin(pins, 'dvc')}"]
     told = f"dvc {pin(pins, 'dvc')} in an environment of its own"
     run(UV, "tool", "install", "--python", PYTHON, *what, told=told)
     write_state(state, dvc=wanted)
@@ -280,7 +285,7 @@ def run(*command: str | Path, told: str = "") -> str:
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
         raise SetupError(f"{tail}\n(exit status {done.returncode}; all output: .venv/setup.log)")
-    return done.stdout
+    return str(done.stdout)
 
 
 def uv_install(*arguments: str | Path, told: str = "") -> None:
@@ -302,16 +307,14 @@ def write_state(state: State, **values: Any) -> None:
 def installed(home: Path) -> dict[str, str]:
     """Names (as their folders write them) and versions of the packages in an environment."""
     folders = home.glob("lib/python3.*/site-packages/*.dist-info")
-    return dict(folder.name.removesuffix(".dist-info").split("-", 1) for folder in folders)  # type: ignore[misc]
+    return dict(folder.name.removesuffix(".dist-info").split("-", 1) for folder in folders)
 
 
 def pin(constraints: Path, name: str) -> str:
     """The version a constraints file pins a package to."""
     found = re.search(rf"^{re.escape(name)}==([^\s;]+)", constraints.read_text(), re.MULTILINE)
     if not found:
-        raise SetupError(
-            f"{constraints.name} has no line '{name}==VERSION'. Fix: make constraints, or git checkout it."
-        )
+        raise SetupError(f"{constraints.name} has no line '{name}==VERSION'. Fix: git checkout {constraints.name}")
     return found[1]
 
 

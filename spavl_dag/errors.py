@@ -16,7 +16,6 @@ class SpavlError(Exception):
     """
 
     def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep message and hint apart, so that each door can lay them out its own way."""
         super().__init__(message)
         self.message = message
         self.hint = hint
@@ -40,6 +39,10 @@ class InvalidRowsError(SpavlError):
 
 class BusyError(SpavlError):
     """Another process holds what this one needs."""
+
+
+class MissingExtraError(SpavlError):
+    """An optional part of the installation is needed and not there."""
 
 
 class EngineError(SpavlError):

@@ -61,7 +61,6 @@ class UnknownClassError(ParamsError):
     """
 
     def __init__(self, text: str, suggestions: tuple[str, ...]) -> None:
-        """Put the similar names into the hint."""
         near = f"Did you mean {' or '.join(suggestions)}?"
         hint = near if suggestions else "Use the slug, a name or an alias of a class of the taxonomy."
         super().__init__(f"unknown class {text[:80]!r}", hint)

@@ -8,8 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
-    ("errors", "extras", "names", "progress", "states", "thoughts", "yamls"),
-    ("text", "stats", "params"),
+    ("errors", "names", "progress", "states", "thoughts", "yamls"),
+    ("extras", "text", "stats", "params"),
     ("taxonomy", "schemas", "charts"),
     ("media",),
     ("inference",),

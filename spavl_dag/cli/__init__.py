@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import signal
 import sys
+
+_INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
-    """Entry point: run the command; a fixable problem is printed without a traceback and ends with exit code 1."""
-    from spavl_dag.cli.app import app
+    """Entry point: run the command; a fixable problem is printed without a traceback and ends with exit code 1.
+
+    Ctrl-C ends with 130 and SIGTERM with 143, after what has to be put away was put away.
+    """
     from spavl_dag.errors import SpavlError
 
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the terminal doesn't know is no reason to fail
     try:
+        from spavl_dag.cli.app import app
+
         app()
     except SpavlError as error:
         from rich.console import Console
@@ -21,6 +33,9 @@ def main() -> None:
         if error.hint:
             console.print(Text(error.hint), soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as ended:
+        # typer makes an exit code of Ctrl-C
+        code = ended.code if isinstance(ended, SystemExit) else 128 + signal.SIGINT
+        if code in _INTERRUPTED:
+            print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)
+        sys.exit(code)

@@ -27,6 +27,9 @@ app.add_typer(experiments_app, name="experiments")
 graph_app = typer.Typer(help="What depends on what, and dvc.yaml.", no_args_is_help=True)
 app.add_typer(graph_app, name="graph")
 
+ledger_app = typer.Typer(help="The ledger of all model calls.", no_args_is_help=True)
+app.add_typer(ledger_app, name="ledger")
+
 ProjectOption = Annotated[
     Path | None,
     typer.Option("--project", "-C", help="Folder of the project; default: the one you are in.", show_default=False),
@@ -112,10 +115,10 @@ def trace(
 
 @app.command()
 def sync(project: ProjectOption = None) -> None:
-    """Show Dagster what DVC restored from its cache or a remote (`dvc pull`, `dvc checkout`)."""
-    from spavl_dag.cli.running import synchronize_dagster
+    """Show Dagster and MLflow what DVC made or restored (`dvc repro`, `dvc pull`, `dvc checkout`)."""
+    from spavl_dag.cli.running import synchronize_tools
 
-    synchronize_dagster(Project.find(project))
+    synchronize_tools(Project.find(project))
 
 
 @app.command()
@@ -194,3 +197,17 @@ def graph_show(
     from spavl_dag.cli.graph import show_graph
 
     show_graph(Project.find(project), artifact, partition, as_json)
+
+
+@ledger_app.command("merge")
+def ledger_merge(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Ledgers of other machines or checkouts.")],
+    project: ProjectOption = None,
+) -> None:
+    """Take over the calls of other ledgers, so that none of them is made again here.
+
+    Of a call that several have, the first finished answer stays. Example: `spavl ledger merge /mnt/node2/ledger.db`
+    """
+    from spavl_dag.cli.ledger import merge_ledgers
+
+    merge_ledgers(Project.find(project).ledger, files)

@@ -13,17 +13,26 @@ from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.integrations.dvc.stages_file import compare_stages_file, write_stages_file
 from spavl_dag.pipeline.graph import Graph, Stage, load_graph
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.page import PAGE, artifacts_page
 
 
 def write_graph(project: Project) -> None:
-    """Write dvc.yaml from assets/ and params.yaml."""
-    written = write_stages_file(load_graph(project))
+    """Write dvc.yaml, and the page of the documentation that lists the artifacts, from assets/ and params.yaml."""
+    graph = load_graph(project)
+    written = write_stages_file(graph)
     Console().print("dvc.yaml written" if written else "dvc.yaml is as it should be", highlight=False)
+    page = project.root / PAGE
+    if page.parent.is_dir():
+        page.write_text(artifacts_page(graph), encoding="utf-8")
 
 
 def check_graph(project: Project) -> None:
     """Compare dvc.yaml with assets/ and params.yaml; exit code 1 and the difference where it is behind."""
-    lines = compare_stages_file(load_graph(project))
+    graph = load_graph(project)
+    lines = compare_stages_file(graph)
+    page = project.root / PAGE
+    if page.is_file() and page.read_text(encoding="utf-8") != artifacts_page(graph):
+        lines.append(f"{PAGE} is not what assets/ and params.yaml want")
     if not lines:
         Console().print("dvc.yaml is as it should be", highlight=False)
         return

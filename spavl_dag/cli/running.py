@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from spavl_dag.cli.params import ready_params
 from spavl_dag.cli.progress import ProgressReporter
 from spavl_dag.integrations.dvc.command import inside_repro
 from spavl_dag.integrations.dvc.commit import DvcCommit
@@ -51,11 +52,15 @@ def run_everything(project: Project, to: str | None) -> None:
     _print_made(graph, made, before, time.monotonic() - started)
 
 
-def synchronize_dagster(project: Project) -> None:
-    """Report to Dagster what DVC restored or made."""
-    reported = _tell_dagster(load_graph(project))
-    told = ", ".join(reported) if reported else "nothing; Dagster knew all of it"
-    Console().print(f"reported to Dagster: {told}", highlight=False)
+def synchronize_tools(project: Project) -> None:
+    """Report to Dagster and MLflow what DVC restored or made."""
+    from spavl_dag.integrations.mlflow.sync import synchronize_mlflow
+
+    graph = load_graph(project)
+    console = Console()
+    for tool, reported in (("Dagster", _tell_dagster(graph)), ("MLflow", synchronize_mlflow(graph))):
+        told = ", ".join(reported) if reported else f"nothing; {tool} knew all of it"
+        console.print(f"reported to {tool}: {told}", highlight=False, soft_wrap=True)
 
 
 def wanted_stages(graph: Graph, to: str | None) -> list[Stage]:
@@ -73,6 +78,7 @@ def _make_stale(graph: Graph, to: str | None) -> list[str]:
     if not any(lock.why_stale(stage) for stage in order):
         graph.hasher.save()
         return []
+    ready_params(graph.project)  # what can be known to be wrong is told before the first call
     console = Console(stderr=True)
     commit = DvcCommit(graph)
     made: list[str] = []

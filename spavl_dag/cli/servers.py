@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
-from spavl_dag.cli.running import synchronize_dagster
+from spavl_dag.cli.running import synchronize_tools
 from spavl_dag.errors import BusyError, SpavlError
 from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
@@ -26,43 +26,54 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     Raises:
         SpavlError: A port is taken, or a server ended by itself.
     """
+    from spavl_dag.extras import require_extra
+
+    require_extra("ui")
     from spavl_dag.integrations.dagster.instance import prepare_home
     from spavl_dag.integrations.mlflow.client import tracking_uri
+    from spavl_dag.integrations.mlflow.store import NO_TELEMETRY, shown
 
     for port in (dagster_port, mlflow_port):
         _refuse_taken(port)
     params = load_params(project.params_file)
-    synchronize_dagster(project)
+    uri = tracking_uri(project, params.runtime.mlflow_uri)
+    synchronize_tools(project)
     # A shell starts background jobs with Ctrl-C ignored, and servers would inherit that and never stop.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     environment = {
+        **NO_TELEMETRY,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven helper processes for what isn't used here
         **os.environ,
         "DAGSTER_HOME": str(prepare_home(project)),
     }
+    # It may hold a password, and everybody can read a command line.
+    secret = {"MLFLOW_BACKEND_STORE_URI": uri}
     commands: Mapping[str, list[str]] = {
-        "Dagster": ["-m", "dagster", "dev", "--host", _HOST, "--port", str(dagster_port)],
+        "Dagster": ["spavl_dag.integrations.dagster.guard", "dev", "--host", _HOST, "--port", str(dagster_port)],
         "MLflow": [
-            *("-m", "mlflow", "server", "--host", _HOST, "--port", str(mlflow_port)),
-            *("--backend-store-uri", tracking_uri(project, params.runtime.mlflow_uri)),
+            *("mlflow", "server", "--host", _HOST, "--port", str(mlflow_port)),
             *("--default-artifact-root", (project.root / "mlartifacts").as_uri(), "--workers", "1"),
         ],
     }
-    if (params.runtime.mlflow_uri or "").startswith("http"):
+    if uri.startswith("http"):
         commands = {"Dagster": commands["Dagster"]}  # the MLflow server is elsewhere
-    where = params.runtime.mlflow_uri if "MLflow" not in commands else f"http://{_HOST}:{mlflow_port}"
-    views = _views(tracking_uri(project, params.runtime.mlflow_uri), str(where))
-    servers = {
-        name: subprocess.Popen([sys.executable, *command], cwd=project.root, env=environment)
-        for name, command in commands.items()
-    }
+    where = shown(uri) if "MLflow" not in commands else f"http://{_HOST}:{mlflow_port}"
+    views = _views(uri, where)
     console = Console()
-    console.print(f"Dagster: http://{_HOST}:{dagster_port}", highlight=False)
-    console.print(f"MLflow:  {where}   (Ctrl-C ends both)", highlight=False)
-    for what, address in views.items():
-        console.print(f"  {what}: {address}", highlight=False, soft_wrap=True)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    servers: dict[str, subprocess.Popen[bytes]] = {}
     try:
+        for name, command in commands.items():
+            servers[name] = subprocess.Popen(
+                [sys.executable, "-m", "spavl_dag.cli.follow", *command],
+                cwd=project.root,
+                env=environment | (secret if name == "MLflow" else {}),
+                stdin=subprocess.PIPE,
+            )
+        console.print(f"Dagster: http://{_HOST}:{dagster_port}", highlight=False)
+        console.print(f"MLflow:  {where}   (Ctrl-C ends both)", highlight=False)
+        for what, address in views.items():
+            console.print(f"  {what}: {address}", highlight=False, soft_wrap=True)
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
         ended = [name for name, server in servers.items() if server.poll() is not None]

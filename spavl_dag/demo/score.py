@@ -32,7 +32,6 @@ class Speaker:
     """A loaded checkpoint that answers examples."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the checkpoint in `folder`."""
         hide_loading_bars()
         self.processor = AutoProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
         self.model: Any = AutoModelForImageTextToText.from_pretrained(folder)

@@ -52,7 +52,6 @@ class CallKeys:
     """
 
     def __init__(self, spec: ModelSpec, seed: int) -> None:
-        """Hash what all calls share."""
         self._spec = spec
         self._end = f",{seed}"
         self._options = _named(_options(spec))

@@ -69,7 +69,6 @@ class UnreadableImageError(SpavlError):
     """
 
     def __init__(self, reason: Reason, message: str, hint: str | None = None) -> None:
-        """Keep the reason beside the words."""
         super().__init__(message, hint)
         self.reason: Reason = reason
 

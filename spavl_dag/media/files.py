@@ -46,7 +46,6 @@ class UnusableFileError(SpavlError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        """Keep the reason beside the words."""
         super().__init__(message)
         self.reason = reason
 

@@ -18,6 +18,7 @@ LIBRARY = "spavl_dag"
 CARRIERS = (
     "spavl_dag.cli",
     "spavl_dag.errors",
+    "spavl_dag.extras",
     "spavl_dag.inference",
     "spavl_dag.integrations.dagster",
     "spavl_dag.integrations.dvc",

@@ -25,7 +25,6 @@ class ContentHasher:
     """
 
     def __init__(self, root: Path, memory: Path | None = None) -> None:
-        """Read the ignore rules and the remembered hashes."""
         self.root = root
         self._memory_file = memory
         ignore = root / ".dvcignore"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from spavl_dag.extras import require_extra
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.training import TrainingParams
 from spavl_dag.pipeline.kept import KeptTrainings, link_files
@@ -77,6 +78,7 @@ class Trainer(KeptTrainings):
             validation: Held-out rows.
             reward_model: Folder of the reward model, for methods that read it.
         """
+        require_extra("train")
         from spavl_dag.training.runner import train
 
         key, job = self._plan(name, training, rows, validation, reward_model)

@@ -38,7 +38,6 @@ class RowOrder:
     """An endless sequence of rows: all of them in an order drawn for each epoch, one epoch after the other."""
 
     def __init__(self, rows: int, seed: int) -> None:
-        """Order `rows` rows, at least one."""
         self._rows = rows
         self._seed = seed
         self._epoch = -1

@@ -77,6 +77,60 @@ def test_a_file_that_cannot_be_read_is_set_aside(layout: Project, uri: str, cont
     assert [file.name for file in (outbox / "refused").iterdir()] == ["captions-1a2b.json"]
 
 
+def test_files_of_the_version_before_are_read_or_set_aside(
+    layout: Project, uri: str, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    outbox = layout.work / "mlflow_outbox"
+    outbox.mkdir(parents=True)
+    same = {"key": "dpo", "label": "DPO", "data_version": "1" * 32, "tags": {}}
+    checkpoint = {"params": {"beta": 0.1}, "data": None, "curves": [{"step": 1, "loss": 0.5}], "training": None}
+    score = {"value": 0.1, "ci_low": 0.0, "ci_high": 0.2, "n": 9}
+    before = {
+        "00000001-RunRecord": {"experiment": "generation", "name": "old", "params": {}, "metrics": {}, "tags": {}},
+        "00000002-CheckpointRecord": same | checkpoint | {"metrics": {"seconds": 1.0}, "path": "models/dpo"},
+        "00000003-EvaluationRecord": same | {"scores": {"pope/f1": score}, "gate": "passed", "gate_failed": []},
+    }
+    for name, content in before.items():
+        kind = name.partition("-")[2]
+        (outbox / f"{name}.json").write_text(json.dumps({"kind": kind, "when": 1_700_000_000_000, "record": content}))
+    assert deliver(layout, uri, record("next")) is not None
+    assert names(client) == ["old", "next"]
+    (run,) = client.search_runs([client.get_experiment_by_name("alignment").experiment_id])
+    assert (run.info.run_name, run.data.metrics, run.data.params["beta"]) == ("DPO", {"loss": 0.5}, "0.1")
+    assert [file.name for file in (outbox / "refused").iterdir()] == ["00000003-EvaluationRecord.json"]
+    assert "00000003-EvaluationRecord.json can't be logged" in caplog.text
+
+
+def test_the_newest_run_of_an_artifact_counts(layout: Project, uri: str, client: MlflowClient) -> None:
+    for rows in (1.0, 2.0):
+        deliver(layout, uri, RunRecord("generation", "captions", metrics={"rows": rows}))
+    deliver(layout, uri, record("questions"))
+    found = {str(run.info.run_name): run for run in client.search_runs(["1"])}
+    assert found.keys() == {"captions", "captions (superseded)", "questions"}
+    assert found["captions"].data.metrics == {"rows": 2.0}
+    assert {name: run.data.tags["spavl.state"] for name, run in found.items()} == {
+        "captions": "current",
+        "captions (superseded)": "superseded",
+        "questions": "current",
+    }
+
+
+def test_what_a_kill_left_half_logged_is_completed_and_no_second_run(
+    layout: Project, uri: str, client: MlflowClient
+) -> None:
+    deliver(
+        layout, DOWN, RunRecord("generation", "reward_model", metrics={"rows": 3.0}, curves=[{"step": 1, "loss": 1.0}])
+    )
+    (file,) = (layout.work / "mlflow_outbox").glob("*.json")
+    content = file.read_text()
+    deliver(layout, uri, record("next"))
+    file.write_text(content)  # as if the process had been killed before it could delete the file
+    deliver(layout, uri, record("last"))
+    assert sorted(names(client)) == ["last", "next", "reward_model"]
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'reward_model'")
+    assert [point.step for point in client.get_metric_history(run.info.run_id, "loss")] == [1]
+
+
 def test_a_record_that_mlflow_refuses_is_set_aside(layout: Project, uri: str, caplog: pytest.LogCaptureFixture) -> None:
     assert deliver(layout, uri, record("refused", **{"bad?name": 1})) is None
     assert "bad?name" in caplog.text

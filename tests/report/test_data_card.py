@@ -237,7 +237,9 @@ def test_card_names_the_copies_that_are_found_and_those_that_are_not() -> None:
 
 def test_a_dataset_of_nothing_has_a_card() -> None:
     full = tables()
-    empty = CardTables(**{name: getattr(full, name).clear() for name in CardTables.__slots__ if name != "converted_images"})
+    empty = CardTables(
+        **{name: getattr(full, name).clear() for name in CardTables.__slots__ if name != "converted_images"}
+    )
     counted = dataset_statistics(empty)
     assert flat_metrics(counted) == {"images": 0, "questions": 0, "pairs": 0}
     card = data_card(counted, TAXONOMY, FACTS)

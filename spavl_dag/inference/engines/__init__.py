@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from spavl_dag.errors import EngineError
+from spavl_dag.extras import require_extra
 from spavl_dag.inference.engines.base import Engine, EngineSettings
 
 
@@ -42,12 +43,14 @@ def open_engine(settings: EngineSettings) -> Engine:
 
     Raises:
         EngineError: There is no such engine, or it can't load the model.
+        MissingExtraError: What it runs on isn't installed.
     """
     family = ENGINES.get(settings.engine)
     if family is None:
         raise EngineError(
             f"engine {settings.engine!r} is not available", f"Set `engine:` to one of: {', '.join(sorted(ENGINES))}."
         )
+    require_extra(settings.engine)
     module, _, attribute = family.target.partition(":")
     engine: Engine = getattr(import_module(module), attribute)(settings)
     return engine

@@ -10,7 +10,6 @@ class EnginePool:
     """At most one open engine: opening another closes it, so memory stays bounded."""
 
     def __init__(self) -> None:
-        """Open nothing yet."""
         self._opened: tuple[EngineSettings, str] | None = None
         self._engine: Engine | None = None
 

@@ -60,7 +60,6 @@ class KeyIndex:
     """Which row counts for a key: its first final one, else its last transient one."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._levels: list[_Level] = []
 
     def add(self, keys: bytes, ids: _Ids, is_transient: npt.NDArray[np.bool_]) -> None:

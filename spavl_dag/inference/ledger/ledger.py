@@ -85,7 +85,6 @@ class Ledger:
     """
 
     def __init__(self, path: Path, run_id: str | None = None, *, read_only: bool = False) -> None:
-        """Open, and create where there is none."""
         self.path = Path(path)
         self.run_id = run_id or uuid.uuid4().hex
         self._contexts: dict[int, Context] = {}

@@ -9,6 +9,7 @@ import dagster as dg
 
 from spavl_dag.integrations.dagster.assets import build_asset
 from spavl_dag.integrations.dagster.keys import OWNERS, partitions_of, source_key
+from spavl_dag.integrations.dagster.runs import clear_dead_runs, one_process
 from spavl_dag.integrations.dagster.sync import synchronize
 from spavl_dag.pipeline.declaration import Asset, Source
 from spavl_dag.pipeline.graph import Graph
@@ -47,8 +48,7 @@ def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definit
             dg.define_asset_job("align", made - upstream, description="From the dataset to scores and report."),
         ],
         sensors=[_sensor(graph)],
-        # One process per run: the answering models share weights, which are loaded once.
-        executor=dg.in_process_executor,
+        executor=one_process,
     )
 
 
@@ -73,7 +73,8 @@ def _sensor(graph: Graph) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def what_changed_on_disk(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        assert context.repository_def is not None
+        # The daemon's own monitoring leaves runs of other processes alone, and they would hold up its queue.
+        clear_dead_runs(context.instance)
         running = context.instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         now = Graph(graph.project, graph.assets.values())
         if running:  # it reports what it makes by itself

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import dagster as dg
 
+from spavl_dag.integrations.dagster.runs import clear_dead_runs
 from spavl_dag.pipeline.layout import Project
 
 
 def open_instance(project: Project) -> dg.DagsterInstance:
-    """The project's Dagster instance; its home is made on first use."""
+    """The project's Dagster instance, without runs that were killed; its home is made on first use."""
     os.environ["DAGSTER_HOME"] = str(prepare_home(project))
-    return dg.DagsterInstance.get()
+    instance = dg.DagsterInstance.get()
+    for run in clear_dead_runs(instance):
+        print(f"run {run} was killed; it is marked as failed and holds nothing any more", file=sys.stderr)
+    return instance
 
 
 def prepare_home(project: Project) -> Path:

@@ -14,8 +14,11 @@ OWNERS = ["team:spavl-dag"]
 
 
 def source_key(source: Source) -> dg.AssetKey:
-    """Key of the external asset that stands for a source: `params/pairs`, `roles/judge`, `models`."""
-    return dg.AssetKey(source.name.split("/"))
+    """Key of the external asset that stands for a source: `params__pairs`, `roles__judge`, `models`.
+
+    One part only: this Dagster doesn't find the versions of inputs whose keys have several.
+    """
+    return dg.AssetKey(source.name.replace("/", "__"))
 
 
 def partitions_of(graph: Graph, kind: str) -> dg.StaticPartitionsDefinition:

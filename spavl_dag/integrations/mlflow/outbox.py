@@ -13,14 +13,16 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from filelock import FileLock
 from pydantic import TypeAdapter
 
-from spavl_dag.integrations.mlflow.checkpoints import CheckpointRecord, EvaluationRecord
-from spavl_dag.integrations.mlflow.client import open_client
+from spavl_dag.integrations.mlflow.checkpoints import CheckpointRecord
+from spavl_dag.integrations.mlflow.client import trouble, use_client
+from spavl_dag.integrations.mlflow.evaluations import EvaluationRecord, ReportRecord
 from spavl_dag.integrations.mlflow.runs import RunRecord
 from spavl_dag.pipeline.layout import Project
 
@@ -44,7 +46,9 @@ class Record(Protocol):
         ...
 
 
-_KINDS: dict[str, type[Record]] = {kind.__name__: kind for kind in (RunRecord, CheckpointRecord, EvaluationRecord)}
+_KINDS: dict[str, type[Record]] = {
+    kind.__name__: kind for kind in (RunRecord, CheckpointRecord, EvaluationRecord, ReportRecord)
+}
 """What the outbox may hold, by the name in its files."""
 
 
@@ -106,20 +110,18 @@ def _empty(outbox: Path, project: Project, uri: str) -> Mapping[str, str]:
     """Log what the outbox holds, oldest first, until MLflow doesn't answer; gives run ids by file name."""
     logged: dict[str, str] = {}
     try:
-        client = open_client(uri)
         for file in sorted(outbox.glob("*.json")):
-            run_id = _log(file, client, project)
+            run_id = use_client(uri, partial(_log, file, project))
             if run_id is not None:
                 logged[file.name] = run_id
                 file.unlink()
     except Exception as error:  # whatever MLflow or its store raises: the stage's result must not depend on it
-        # No address here: that of a database may hold a password.
-        _LOG.warning("MLflow can't be reached (%s); records kept in %s", type(error).__name__, outbox)
+        _LOG.warning("%s; records kept in %s", trouble(uri, error), outbox)
         _LOG.debug("how it failed", exc_info=True)
     return logged
 
 
-def _log(file: Path, client: MlflowClient, project: Project) -> str | None:
+def _log(file: Path, project: Project, client: MlflowClient) -> str | None:
     """Log the record in a file; one that could never be logged is set aside, or it would hold up all others."""
     from mlflow.exceptions import MlflowException
 

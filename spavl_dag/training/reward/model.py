@@ -52,7 +52,6 @@ class RewardModel(nn.Module):
     """
 
     def __init__(self, network: Any, head: nn.Linear) -> None:
-        """Join network and head; the head stays in float32."""
         super().__init__()
         bare = bare_network(network)
         if not bare.config.get_text_config().tie_word_embeddings:
