@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.conftest import CHECKOUT, Project
@@ -78,6 +80,62 @@ def test_outside_a_project(tmp_path: Path):
     )
     assert done.returncode == 1
     assert "is in no spavl-dag project" in done.stderr
+
+
+def looks(project: Project) -> dict[str, str]:
+    """What the commands that only look print of a made project."""
+    image = pl.read_parquet(project.root / "data" / "images" / "images.parquet", glob=False)["image_id"][0]
+    shown = {}
+    for command in (["status"], ["trace", image], ["trace", image, "--json"]):
+        done = project.spavl(*command)
+        assert done.stderr == ""
+        shown[" ".join(command)] = done.stdout
+    return shown
+
+
+@pytest.mark.slow
+def test_status_and_trace_need_no_more_than_an_ascii_terminal(made_project: Project):
+    made_project.env |= {"PYTHONIOENCODING": "ascii", "COLUMNS": "80"}
+    made_project.change_params(lambda params: params["roles"]["judge"].update(label="\u2713 \u2588"))
+    shown = looks(made_project)
+    assert all(text.isascii() for text in shown.values())
+    lines = shown["status"].splitlines()
+    assert "safety_labels@medium_warm  stale" in lines
+    assert "    changed: params roles.judge.label" in lines
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.slow
+def test_status_and_trace_work_at_any_path(made_once: Path, tmp_path: Path):
+    plain = looks(Project(made_once))
+    for name in ("runs[1] a%20b", "{w}?at* [red]"):
+        assert looks(Project(made_once).copy_to(tmp_path / name)) == plain
+    link = tmp_path / "link"
+    link.symlink_to(name, target_is_directory=True)
+    assert looks(Project(link)) == plain
+
+
+@pytest.mark.slow
+def test_status_and_trace_of_a_project_that_may_only_be_read(made_project: Project):
+    plain = looks(made_project)
+    (made_project.root / ".spavl" / "hashes.json").unlink()
+    mounts = [["mount", "--bind"], ["mount", "-o", "remount,bind,ro"]]
+    root = str(made_project.root)
+    if shutil.which("mount") is None or subprocess.run([*mounts[0], root, root], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a folder")
+    try:
+        subprocess.run([*mounts[1], root, root], check=True)
+        assert not os.access(root, os.W_OK)
+        assert looks(made_project) == plain
+    finally:
+        subprocess.run(["umount", root], check=True)
+
+
+@pytest.mark.slow
+def test_status_makes_no_ledger(made_project: Project):
+    (made_project.root / ".spavl" / "ledger.db").unlink()
+    assert "ledger: 0 calls" in made_project.spavl("status").stdout
+    assert not (made_project.root / ".spavl" / "ledger.db").exists()
 
 
 def test_the_pool_of_models_can_be_widened(fresh_project: Project):

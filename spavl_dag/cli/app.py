@@ -101,7 +101,9 @@ def status(project: ProjectOption = None, as_json: JsonOption = False) -> None:
 def trace(
     row_id: Annotated[
         str,
-        typer.Argument(metavar="ID", help="A row, pair, question, image or call id, or the beginning of one."),
+        typer.Argument(
+            metavar="ID", help="Id of an image, question, pair, row, benchmark item or call, or its beginning."
+        ),
     ],
     project: ProjectOption = None,
     show_text: Annotated[bool, typer.Option(help="Show texts; they can be harmful.")] = False,

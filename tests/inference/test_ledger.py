@@ -90,6 +90,17 @@ def test_a_failure_is_tried_again_and_then_over(ledger: Ledger) -> None:
     assert ledger.repeated_calls() == 0
 
 
+def test_keys_are_found_by_their_beginning(ledger: Ledger) -> None:
+    keys = [bytes.fromhex(digits + "0" * (32 - len(digits))) for digits in ("ab1", "ab2", "ac", "0")]
+    ledger.append([row(number, key=key) for number, key in enumerate(keys)])
+    ledger.append([row(9, key=keys[0])])
+    assert ledger.keys_beginning("ab") == keys[:2]
+    assert ledger.keys_beginning("ab2") == [keys[1]]
+    assert ledger.keys_beginning("") == keys
+    assert ledger.keys_beginning(keys[2].hex()) == [keys[2]]
+    assert ledger.keys_beginning(keys[2].hex() + "0") == ledger.keys_beginning("AB") == ledger.keys_beginning("x") == []
+
+
 def test_the_first_final_row_wins_for_good(ledger: Ledger, path: Path) -> None:
     ledger.append([row(1, CallState.REFUSED, text="first"), row(1, text="second"), row(2)])
     ledger.append([row(1, CallState.TRANSIENT_ERROR), row(1, text="third")])

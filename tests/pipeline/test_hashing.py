@@ -58,3 +58,11 @@ def test_a_broken_memory_is_forgotten(tmp_path: Path):
     assert hasher.md5(tmp_path / "file") == "9dd4e461268c8034f5c8564e155c67a6"
     hasher.save()
     assert (tmp_path / "memory.json").read_text().startswith("{")
+
+
+def test_a_memory_that_cannot_be_kept_stops_nothing(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    hasher = ContentHasher(tmp_path, tmp_path / "file" / "memory.json")  # a file is no folder, for root neither
+    assert hasher.md5(tmp_path / "file") == "9dd4e461268c8034f5c8564e155c67a6"
+    hasher.save()
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
