@@ -53,7 +53,7 @@ class CallKeys:
 
     def __init__(self, spec: ModelSpec, seed: int) -> None:
         self._spec = spec
-        self._end = f",{seed}"
+        self._seed = f",{seed}"
         self._options = _named(_options(spec))
         self._system: str | None = None
         self._start = self._hash_of_model(None)
@@ -67,14 +67,16 @@ class CallKeys:
         """
         single = as_single_turn(messages)
         if single is None:
-            system, turn, more = None, "--", _named({"messages": _conversation(messages)})
+            system, more = None, _named({"messages": _conversation(messages)})
+            text = f"--{sample_index}{self._seed}{more}{self._options}"
         else:
             prompt, image, system = single
-            turn, more = _field(prompt) + ("-" if image is None else _field(image.sha256)), ""
+            sha256 = "-" if image is None else _field(image.sha256)
+            text = f"{len(prompt)}:{prompt}{sha256}{sample_index}{self._seed}{self._options}"
         if system != self._system:
             self._system, self._start = system, self._hash_of_model(system)
         state = self._start.copy()
-        state.update(_bytes(f"{turn}{sample_index}{self._end}{more}{self._options}"))
+        state.update(_bytes(text))
         return state.digest()
 
     def _hash_of_model(self, system: str | None) -> blake2b:

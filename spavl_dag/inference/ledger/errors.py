@@ -112,9 +112,8 @@ def _clear(path: Path, error: sqlite3.Error) -> SpavlError | None:
 def read_only(path: Path) -> LedgerError:
     """The file may be looked at only."""
     return LedgerError(
-        f"{path} can't be written: this user may only read it.",
-        f"Give yourself the right to write to it and to its folder (`chmod u+w`, {_owner(path)}), "
-        "or work on a copy of the project.",
+        f"{path} can't be written: the file, its folder or the disk is read-only for this user.",
+        f"Give yourself the right to write to both (`chmod u+w`; {_owner(path)}), or work on a copy of the project.",
     )
 
 

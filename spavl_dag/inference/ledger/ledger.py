@@ -21,24 +21,23 @@ from spavl_dag.inference.ledger.opening import file_id, open_file, require_space
 from spavl_dag.inference.ledger.rows import (
     CallRow,
     Context,
-    StoredCall,
     SummaryRow,
     context_of,
     restored,
     split_keys,
     storable,
-    stored,
+    tallies,
 )
-from spavl_dag.inference.ledger.schema import IS_FINAL, STATES, TRANSIENT
+from spavl_dag.inference.ledger.schema import CODES, IS_FINAL, STATES, TRANSIENT
 from spavl_dag.inference.request import Generation
 from spavl_dag.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from spavl_dag.inference.ledger.merging import Merged
 
-_INSERT_CALL = f"INSERT INTO calls VALUES ({','.join('?' * 15)})"
-_STORED_COLUMNS = ", ".join(StoredCall._fields)
+_INSERT_CALL = f"INSERT OR ROLLBACK INTO calls VALUES ({','.join('?' * 15)})"
 _GENERATION_COLUMNS = "key, state, text, finish_reason, prompt_tokens, completion_tokens, cost_usd, error"
+_ROW_BYTES = 1_024  # a usual row; larger ones run into SQLite's own check
 _CHUNK = 1_000  # parameters of one query: the fastest of 300 to 30,000
 
 _T = TypeVar("_T")
@@ -122,15 +121,15 @@ class Ledger:
             return
         if bad := next((row for row in rows if len(row.key) != KEY_BYTES), None):
             raise ValueError(f"ledger keys have {KEY_BYTES} bytes, not {len(bad.key)}")
-        with self.transaction(sum([len(row.text) + len(row.prompt) for row in rows])):
-            self.write(self.run_id, time.time(), list(map(stored, rows)), list(map(context_of, rows)))
+        with self.transaction(len(rows)):
+            self.write(rows, self.run_id, time.time())
 
     @contextmanager
-    def transaction(self, text_bytes: int) -> Iterator[None]:
+    def transaction(self, rows: int) -> Iterator[None]:
         """What is written within is on the disk afterwards, or, when an error is raised, none of it.
 
         Args:
-            text_bytes: About how much will be written.
+            rows: How many will be written.
         """
         if self.read_only:
             raise read_only(self.path)
@@ -138,7 +137,7 @@ class Ledger:
             raise moved(self.path)
         known = dict(self._context_ids)
         with clear_errors(self.path):
-            require_space(self.path, 2 * text_bytes)
+            require_space(self.path, rows * _ROW_BYTES)
             self._db.execute("BEGIN IMMEDIATE")  # at once: a reader that turns writer can't wait for the lock
             try:
                 yield
@@ -149,36 +148,49 @@ class Ledger:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def write(self, run_id: str, created_at: float, calls: Sequence[StoredCall], contexts: Sequence[Context]) -> None:
+    def write(self, rows: Sequence[CallRow], run_id: str, created_at: float) -> None:
         """Write a batch of any run; to be called within a transaction.
 
         Args:
-            run_id: The run that made the calls.
+            rows: The attempts, in order.
+            run_id: The run that made them.
             created_at: Unix seconds.
-            calls: The attempts, in order.
-            contexts: One per attempt.
         """
+        contexts = [context_of(row) for row in rows]
         ids = {context: self._id_of_context(context) for context in dict.fromkeys(contexts)}
+        shared = [ids[context] for context in contexts]
+        codes = bytes([CODES[row.state] for row in rows])
         first = self._last_call() + 1
-        keys, states = b"".join([call.key for call in calls]), bytes([call.state for call in calls])
         batch = self._db.execute(
             "INSERT INTO batches VALUES (NULL, ?, ?, ?, ?, ?, ?)",
-            (run_id, created_at, first, len(calls), keys, states),
+            (run_id, created_at, first, len(rows), b"".join([row.key for row in rows]), codes),
         ).lastrowid
-        tallies: dict[tuple[int, int], list[Any]] = {}
-        values = []
-        for number, (call, context) in enumerate(zip(calls, contexts, strict=True), first):
-            context_id = ids[context]
-            values.append((number, batch, context_id, *call))
-            tally = tallies.setdefault((context_id, call.state), [0, 0, 0, 0.0])
-            tally[0] += 1
-            tally[1] += call.prompt_tokens
-            tally[2] += call.completion_tokens
-            tally[3] += call.cost_usd
-        self._db.executemany(_INSERT_CALL, values)
+        self._db.executemany(
+            _INSERT_CALL,
+            [
+                (
+                    number,
+                    batch,
+                    context,
+                    row.key,
+                    code,
+                    row.prompt_tokens,
+                    row.completion_tokens,
+                    row.cost_usd,
+                    row.finish_reason,
+                    None if row.error is None else storable(row.error),
+                    storable(row.text),
+                    row.sample_index,
+                    row.seed,
+                    row.image_sha256,
+                    storable(row.prompt),
+                )
+                for number, (row, context, code) in enumerate(zip(rows, shared, codes, strict=True), first)
+            ],
+        )
         self._db.executemany(
             "INSERT INTO tallies VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(batch, *group, *sums) for group, sums in tallies.items()],
+            [(batch, *sums) for sums in tallies(rows, shared, codes)],
         )
 
     def missing(self, keys: Sequence[bytes]) -> list[bytes]:
@@ -192,7 +204,7 @@ class Ledger:
         That is the first final one, else the last transient one. In the order of `keys`.
         """
         chosen = self._chosen(keys)
-        found = {row.key: row for row in self._call_rows(chosen.values())}
+        found = {row.key: row for row in self.rows(chosen.values())}
         return self._complete(chosen, found)
 
     def fetch_outputs(self, keys: Sequence[bytes]) -> dict[bytes, Generation]:
@@ -214,7 +226,7 @@ class Ledger:
                 for number, found in enumerate(split_keys(blob), first)
                 if found == key
             ]
-        return self._call_rows(ids)
+        return self.rows(ids)
 
     def keys_beginning(self, digits: str) -> list[bytes]:
         """Return the keys that begin so in hexadecimal, each once. Reads the whole index: for people, not for loops."""
@@ -256,28 +268,6 @@ class Ledger:
         """Yield the columns of table `batches`, oldest first, of batches with an id above `after`."""
         with clear_errors(self.path):
             yield from self._db.execute("SELECT * FROM batches WHERE id > ? ORDER BY id", (after,))
-
-    def stored_calls(self, first: int, count: int) -> tuple[list[StoredCall], list[Context]]:
-        """Return rows as they are held, and their contexts.
-
-        Args:
-            first: Id of the first.
-            count: How many there must be.
-        """
-        with clear_rows(self.path):
-            rows = self._db.execute(
-                f"SELECT context, {_STORED_COLUMNS} FROM calls WHERE id BETWEEN ? AND ? ORDER BY id",
-                (first, first + count - 1),
-            ).fetchall()
-            calls = [StoredCall._make(columns) for _, *columns in rows]
-            for call in calls:
-                for text in (call.error or "", call.text, call.prompt):
-                    restored(text)
-                STATES[call.state]
-            contexts = [self._context(number) for number, *_ in rows]
-        if len(calls) != count:
-            raise damaged(self.path, "rows that its index names are missing")
-        return calls, contexts
 
     def merge(self, files: Sequence[Path], progress: Progress = no_progress) -> list[Merged]:
         """Append what other ledgers hold and this one lacks; see `merging.merge`."""
@@ -321,32 +311,31 @@ class Ledger:
         except KeyError:
             raise damaged(self.path, "rows that its index names are missing") from None
 
-    def _call_rows(self, ids: Iterable[int]) -> list[CallRow]:
-        """Whole rows, in the order of ids."""
-        columns = f"context, created_at, run_id, {_STORED_COLUMNS}"
+    def rows(self, ids: Iterable[int]) -> list[CallRow]:
+        """Return the rows with these ids, in the order of ids."""
+        columns = f"{_GENERATION_COLUMNS}, context, prompt, image_sha256, sample_index, seed, created_at, run_id"
         with clear_rows(self.path):
             return [
-                self._row(StoredCall._make(columns), context, created_at, run_id)
-                for context, created_at, run_id, *columns in self._by_id(
-                    columns, ids, "JOIN batches ON batches.id = calls.batch"
-                )
+                self._row(*values) for values in self._by_id(columns, ids, "JOIN batches ON batches.id = calls.batch")
             ]
 
-    def _row(self, call: StoredCall, context: int, created_at: float, run_id: str) -> CallRow:
+    def _row(self, *values: Any) -> CallRow:
+        key, state, text, reason, prompt_tokens, completion_tokens, cost, error = values[:8]
+        context, prompt, image, sample, seed, created_at, run_id = values[8:]
         return CallRow(
-            call.key,
-            STATES[call.state],
-            restored(call.text),
-            call.finish_reason,
-            call.prompt_tokens,
-            call.completion_tokens,
-            call.cost_usd,
-            None if call.error is None else restored(call.error),
+            key,
+            STATES[state],
+            restored(text),
+            reason,
+            prompt_tokens,
+            completion_tokens,
+            cost,
+            None if error is None else restored(error),
             *self._context(context),
-            restored(call.prompt),
-            call.image_sha256,
-            call.sample_index,
-            call.seed,
+            restored(prompt),
+            image,
+            sample,
+            seed,
             created_at,
             run_id,
         )

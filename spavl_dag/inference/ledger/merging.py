@@ -9,8 +9,8 @@ from typing import NamedTuple
 from spavl_dag.inference.keys import KEY_BYTES
 from spavl_dag.inference.ledger.errors import LedgerError, clear_errors, damaged
 from spavl_dag.inference.ledger.ledger import Ledger
-from spavl_dag.inference.ledger.rows import Context, StoredCall, restored
-from spavl_dag.inference.ledger.schema import IS_FINAL, STATES, TRANSIENT
+from spavl_dag.inference.ledger.rows import CallRow
+from spavl_dag.inference.ledger.schema import CODES, IS_FINAL
 from spavl_dag.progress import Progress, no_progress
 
 _ROWS_AT_ONCE = 10_000
@@ -36,8 +36,7 @@ class _Batch(NamedTuple):
     run_id: str
     created_at: float
     states: bytes
-    calls: list[StoredCall]
-    contexts: list[Context]
+    rows: list[CallRow]
 
     @property
     def size(self) -> int:
@@ -112,40 +111,39 @@ def _identity(run_id: str, created_at: float, count: int, keys: bytes) -> object
 def _some_at_a_time(source: Ledger, here: _Here) -> Iterator[list[_Batch]]:
     """All batches of a ledger; the rows of those that aren't here are read."""
     batches: list[_Batch] = []
-    rows = 0
+    read = 0
     for _, run_id, created_at, first, count, keys, states in source.batches():
-        batch = _Batch(_identity(run_id, created_at, count, keys), run_id, created_at, states, [], [])
+        batch = _Batch(_identity(run_id, created_at, count, keys), run_id, created_at, states, [])
         if batch.identity not in here:
-            calls, contexts = source.stored_calls(first, count)
-            if b"".join([call.key for call in calls]) != keys or bytes([call.state for call in calls]) != states:
+            rows = source.rows(range(first, first + count))
+            if b"".join([row.key for row in rows]) != keys or bytes([CODES[row.state] for row in rows]) != states:
                 raise damaged(source.path, "its index doesn't fit its rows")
-            batch = batch._replace(calls=calls, contexts=contexts)
-            rows += count
+            batch = batch._replace(rows=rows)
+            read += count
         batches.append(batch)
-        if rows >= _ROWS_AT_ONCE:
+        if read >= _ROWS_AT_ONCE:
             yield batches
-            batches, rows = [], 0
+            batches, read = [], 0
     yield batches
 
 
 def _copy(target: Ledger, batches: Sequence[_Batch], here: _Here) -> Merged:
     """Append those that aren't here in one transaction, and count what all of them bring."""
-    size = sum(len(call.text) + len(call.prompt) for batch in batches for call in batch.calls)
-    with target.transaction(size):
+    with target.transaction(sum(len(batch.rows) for batch in batches)):
         here.refresh()
         missing = [batch for batch in batches if batch.identity not in here]
-        final = [call for batch in missing for call in batch.calls if call.state != TRANSIENT]
+        final = [row for batch in missing for row in batch.rows if row.state.is_final]
         there = {
             key: (made.state, made.text)
-            for key, made in target.fetch_outputs([call.key for call in final]).items()
+            for key, made in target.fetch_outputs([row.key for row in final]).items()
             if made.state.is_final
         }
         new = conflicting = 0
-        for call in final:
-            result = (STATES[call.state], restored(call.text))
-            new += call.key not in there
-            conflicting += there.setdefault(call.key, result) != result
+        for row in final:
+            result = (row.state, row.text)
+            new += row.key not in there
+            conflicting += there.setdefault(row.key, result) != result
         for batch in missing:
-            target.write(batch.run_id, batch.created_at, batch.calls, batch.contexts)
+            target.write(batch.rows, batch.run_id, batch.created_at)
     results = sum(sum(batch.states.translate(IS_FINAL)) for batch in batches)
     return Merged(new, results - new - conflicting, conflicting)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
 from spavl_dag.inference.keys import KEY_BYTES
-from spavl_dag.inference.ledger.schema import CODES
 from spavl_dag.states import CallState
 
 
@@ -74,42 +73,26 @@ Context = tuple[str, str | None, str, str]
 """What many rows share: artifact, partition, role, profile."""
 
 
-class StoredCall(NamedTuple):
-    """Columns of table `calls` behind id, batch and context, as SQLite holds them."""
-
-    key: bytes
-    state: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    finish_reason: str
-    error: str | bytes | None
-    text: str | bytes
-    sample_index: int
-    seed: int
-    image_sha256: str | None
-    prompt: str | bytes
-
-
 context_of: Callable[[CallRow], Context] = attrgetter("artifact", "partition", "role", "profile")
 
 
-def stored(row: CallRow) -> StoredCall:
-    """A row's own columns as SQLite holds them."""
-    return StoredCall(
-        row.key,
-        CODES[row.state],
-        row.prompt_tokens,
-        row.completion_tokens,
-        row.cost_usd,
-        row.finish_reason,
-        None if row.error is None else storable(row.error),
-        storable(row.text),
-        row.sample_index,
-        row.seed,
-        row.image_sha256,
-        storable(row.prompt),
-    )
+def tallies(
+    rows: Sequence[CallRow], contexts: Sequence[int], codes: bytes
+) -> list[tuple[int, int, int, int, int, float]]:
+    """Id of the context, state's code, rows, prompt tokens, completion tokens and cost."""
+    groups: dict[tuple[int, int], list[CallRow]] = {}
+    for row, group in zip(rows, zip(contexts, codes, strict=True), strict=True):
+        groups.setdefault(group, []).append(row)
+    return [
+        (
+            *group,
+            len(alike),
+            sum([row.prompt_tokens for row in alike]),
+            sum([row.completion_tokens for row in alike]),
+            sum([row.cost_usd for row in alike]),
+        )
+        for group, alike in groups.items()
+    ]
 
 
 def split_keys(blob: bytes) -> tuple[bytes, ...]:
