@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
+import polars as pl
+
 from spavl_dag.media.collect import collect_images, missing_classes
 from spavl_dag.params.sections import ImageParams
 from spavl_dag.params.sections import Params as ProjectParams
@@ -14,7 +16,8 @@ from spavl_dag.pipeline.declaration import Check, asset
 from spavl_dag.pipeline.inputs import Files, OutputFolder, Params, Seed, Table
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import classes_without, first_class_differs
-from spavl_dag.preview import counts_table
+from spavl_dag.pipeline.run import image_refs
+from spavl_dag.preview import Picture, contact_sheet, counts_table
 from spavl_dag.schemas import ImageQuarantine, Images, Keywords, MissingClasses, PassedOverFiles
 from spavl_dag.taxonomy import Taxonomy
 
@@ -34,8 +37,16 @@ def _summary(made: Result[Images, ImageQuarantine, MissingClasses, PassedOverFil
             "passed_over": counts_table(_by_suffix(passed_over["file"]), "suffix, for instance", "files"),
             "classes_without_images": missing.height,
             "near_duplicate_groups": images["near_duplicate_group"].n_unique(),
+            "sample": _sample(images, made.folder),
         }
     )
+
+
+def _sample(images: pl.DataFrame, folder: Path) -> Picture:
+    """Small copies of some images of all classes; those that weren't drawn here are pixelated."""
+    shown = images.sort("class_id").gather_every(max(1, images.height // 48)).head(48)
+    drawn = set(shown["source"]) == {"pictograms"}
+    return contact_sheet(list(image_refs(shown, folder).values()), drawn)
 
 
 def _by_suffix(files: Iterable[str]) -> dict[str, int]:

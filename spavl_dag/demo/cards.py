@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spavl_dag.demo.symbols import BACKGROUNDS, COLOURS, HARMLESS_SYMBOLS, SYMBOLS, Symbol, symbols_of
+from spavl_dag.demo.symbols import BACKGROUNDS, COLOURS, SYMBOLS, Symbol, symbols_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,11 +98,6 @@ def random_card(
 def class_cards(class_slug: str, count: int, seed: int) -> list[CardSpec]:
     """`count` cards for a class of harm, as different from each other as the world allows."""
     return _spread_cards(symbols_of(class_slug), count, f"{class_slug}:{seed}")
-
-
-def harmless_cards(count: int, seed: int) -> list[CardSpec]:
-    """`count` cards with harmless symbols, as different from each other as the world allows."""
-    return _spread_cards(HARMLESS_SYMBOLS, count, f"harmless:{seed}")
 
 
 def _spread_cards(symbols: Sequence[Symbol], count: int, seed: str) -> list[CardSpec]:

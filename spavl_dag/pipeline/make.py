@@ -119,7 +119,7 @@ def make(
         inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
         result = asset.function(**inputs)
         tables = {spec.name: table for spec, table in zip(asset.tables, result.tables, strict=True)}
-        summary = summarize(asset, result)
+        summary = summarize(asset, result, staging)
         outcomes = run_checks(asset, tables, inputs, summary.metrics)
         failing = {o.check: o.failing for o in outcomes if not o.passed and not o.failing.is_empty()}
         files = store.keep_failures(asset, stage.partition, failing)
@@ -157,7 +157,7 @@ def read_content(graph: Graph, stage: Stage) -> Content:
     folder = graph.project.root / asset.out(stage.partition)
     names = sorted(file.name for file in folder.glob("*.json"))
     documents = {name: store.read_document(asset, name, stage.partition) for name in names}
-    summary = summarize(asset, Result(*tables, documents=documents))
+    summary = summarize(asset, Result(*tables, documents=documents), folder)
     return Content({spec.name: table for spec, table in zip(asset.tables, tables, strict=True)}, documents, summary)
 
 
@@ -174,8 +174,9 @@ def check_content(graph: Graph, stage: Stage, content: Content) -> Sequence[Outc
     return run_checks(asset, content.tables, inputs, content.summary.metrics)
 
 
-def summarize(asset: Asset, result: AnyResult) -> Summary:
+def summarize(asset: Asset, result: AnyResult, folder: Path) -> Summary:
     """What people should see of an artifact; numbers of the making itself are added to the summary's."""
+    result.folder = folder
     summary = asset.summary(result) if asset.summary else Summary()
     summary.metrics = {**result.metrics, **summary.metrics}
     return summary

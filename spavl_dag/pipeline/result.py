@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVarTuple
 
 import polars as pl
@@ -34,6 +35,9 @@ class Result(Generic[*Schemas]):
         documents: Small JSON documents by file name.
         metrics: Numbers to compare between runs that can't be had from the tables again, such as seconds.
         training: What was trained, for a checkpoint.
+
+    Attributes:
+        folder: Where the artifact's files lie while it is summarized.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Result(Generic[*Schemas]):
         self.documents = dict(documents or {})
         self.metrics = dict(metrics or {})
         self.training = training
+        self.folder = Path()
 
 
 AnyResult = Result[*tuple[Any, ...]]
