@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 import dagster as dg
 
@@ -33,14 +34,16 @@ def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definit
     with warnings.catch_warnings():
         # Checks per partition are a preview in this Dagster; without them a check shows only the last partition.
         warnings.simplefilter("ignore", dg.PreviewWarning)
+        warnings.simplefilter("ignore", dg.BetaWarning)  # observable source assets
         assets = [build_asset(graph, asset) for asset in graph.assets.values()]
+        observed = [_source(graph, source) for source in graph.sources.values()]
     graph.hasher.save()
     upstream = dg.AssetSelection.assets("dataset").upstream()
     sources = dg.AssetSelection.assets(*[source_key(source) for source in graph.sources.values()])
     made = dg.AssetSelection.assets(*graph.assets)
     # Two jobs, because the assets of a job share their partitions: answering models here, experiments there.
     return dg.Definitions(
-        assets=[*[_source(graph, source) for source in graph.sources.values()], *assets],
+        assets=[*observed, *assets],
         jobs=[
             dg.define_asset_job(
                 "build_dataset", upstream - sources, description="From pictures to the preference dataset."
@@ -52,17 +55,27 @@ def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definit
     )
 
 
-def _source(graph: Graph, source: Source) -> dg.AssetSpec:
-    """What no asset makes, as an external asset whose versions the sensor observes."""
-    return dg.AssetSpec(
-        source_key(source),
-        partitions_def=partitions_of(graph, source.partitions) if source.partitions else None,
-        group_name="params",
-        description="From params.yaml: " + ", ".join([*source.keys, *source.files]),
-        kinds={"yaml"},
-        owners=OWNERS,
-        metadata={"params": dg.MetadataValue.path(str(graph.project.params_file))},
-    )
+def _source(graph: Graph, source: Source) -> dg.AssetSpec | dg.SourceAsset:
+    """What no asset makes: an external asset whose versions the sensor observes; "Observe" on its page does so too.
+
+    Those with a version per entry can't be observed from their page: an observation says nothing of partitions.
+    """
+    described: dict[str, Any] = {
+        "group_name": "params",
+        "description": "From params.yaml: " + ", ".join([*source.keys, *source.files]),
+        "metadata": {"params": dg.MetadataValue.path(str(graph.project.params_file))},
+    }
+    key = source_key(source)
+    if source.partitions:
+        partitions_def = partitions_of(graph, source.partitions)
+        return dg.AssetSpec(key, partitions_def=partitions_def, kinds={"yaml"}, owners=OWNERS, **described)
+
+    @dg.observable_source_asset(key=key, tags={"dagster/kind/yaml": ""}, **described)
+    def observe() -> dg.DataVersion:
+        now = Graph(graph.project, graph.assets.values())
+        return dg.DataVersion(now.source_version(now.sources[source.name]))
+
+    return observe
 
 
 def _sensor(graph: Graph) -> dg.SensorDefinition:
