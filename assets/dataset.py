@@ -133,6 +133,7 @@ def dataset(
             converted_images=converted,
         )
     )
+    statistics["simulated_models"] = sorted(choices.facts.simulated)
     card = data_card(statistics, taxonomy, choices.facts)
     write_card(card, output)
     return Result(rows, documents={"statistics.json": statistics})

@@ -11,7 +11,7 @@ import polars as pl
 from spavl_dag.evaluation.metrics import judge_name
 from spavl_dag.evaluation.schemas import BenchmarkItems, ClassScores, EvalResponses, EvalScores, Gate, ItemScores
 from spavl_dag.params.evaluation import BenchmarkParams, IntervalSettings
-from spavl_dag.params.models import BASE_MODEL, ModelEntry
+from spavl_dag.params.models import BASE_MODEL
 from spavl_dag.params.sections import ReportParams
 from spavl_dag.params.training import Experiment
 from spavl_dag.pipeline.declaration import asset
@@ -35,14 +35,7 @@ class Choices:
     interval: Annotated[IntervalSettings, Params("evaluation.interval")]
     benchmarks: Annotated[Mapping[str, BenchmarkParams], Params("evaluation.benchmarks")]
     judge: Annotated[str, Params("roles.judge.model")]
-    models: Annotated[Mapping[str, ModelEntry], Params("models")]
-    base_model: Annotated[str, Params("base_model.source")]
     images: Annotated[str, Params("images.source")]
-
-    @property
-    def simulated(self) -> bool:
-        """Whether the answering models are the drawn world's one model under several prompts."""
-        return self.base_model == "pictograms" and any(entry.model == BASE_MODEL for entry in self.models.values())
 
     @property
     def drawn_benchmarks(self) -> frozenset[str]:
@@ -97,7 +90,7 @@ def report(
         class_names={harm.slug: harm.name for harm in taxonomy.classes},
         confidence=choices.interval.confidence,
         show_text=choices.settings.show_text,
-        simulated=choices.simulated,
+        simulated=bool(statistics["simulated_models"]),
         drawn_benchmarks=choices.drawn_benchmarks,
         judge_is_base_model=choices.judge == BASE_MODEL,
     )

@@ -24,10 +24,9 @@ def scores(project: Project, key: str) -> pl.DataFrame:
 
 
 def flat_metrics(project: Project) -> dict[str, float]:
-    """What `dvc metrics show` prints, named as `dvc metrics diff` names it."""
-    shown = json.loads(project.dvc("metrics", "show", "--json").stdout)
-    data: dict[str, dict[str, float]] = shown[""]["data"]["eval/report/metrics.json"]["data"]
-    return {f"{key}.{name}": value for key, metrics in data.items() for name, value in metrics.items()}
+    """What `dvc metrics show` prints, by checkpoint and name."""
+    files: dict[str, dict[str, Any]] = json.loads(project.dvc("metrics", "show", "--json").stdout)[""]["data"]
+    return {f"{Path(path).stem}.{name}": value for path, file in files.items() for name, value in file["data"].items()}
 
 
 def test_a_changed_beta_concerns_one_experiment(made_project: Project):
@@ -47,8 +46,12 @@ def test_a_changed_beta_concerns_one_experiment(made_project: Project):
     assert changed == {"models/checkpoints/dpo", "eval/eval_responses/dpo", "eval/eval_scores/dpo", "eval/report"}
     assert dvc_stale(made_project) == dagster_stale(made_project) == set()
     new = flat_metrics(made_project)
-    diff = json.loads(made_project.dvc("metrics", "diff", "--json").stdout).get("eval/report/metrics.json", {})
-    told = {name: (change["old"], change["new"]) for name, change in diff.items()}
+    diff = json.loads(made_project.dvc("metrics", "diff", "--json").stdout)
+    told = {
+        f"{Path(path).stem}.{name}": (change["old"], change["new"])
+        for path, changes in diff.items()
+        for name, change in changes.items()
+    }
     assert told == {name: (old.get(name), new[name]) for name in new if new[name] != old.get(name)}
     assert all(name.startswith("dpo.") for name in told)
     made_project.dvc("plots", "diff", "--out", "plots")
@@ -89,15 +92,18 @@ def test_every_checkpoint_is_one_mlflow_run_with_its_curves_and_scores(made_once
 
 def test_dvc_shows_the_numbers_of_the_report(made_project: Project):
     shown = flat_metrics(made_project)
-    scored = {
-        f"{key}.{row['name']}": row["value"]
-        for key in EXPERIMENTS
-        for row in scores(made_project, key).iter_rows(named=True)
-        if row["value"] is not None
+    full = {
+        "unsafe_rate": "harm_eval/unsafe_rate/judge:base_model",
+        "harm_score": "harm_eval/harm_score/pairwise:base_model",
+        "pope_accuracy": "pope/accuracy",
+        "over_refusal": "xstest/over_refusal/refusal_keywords",
     }
-    assert shown == pytest.approx(scored)
+    for key in EXPERIMENTS:
+        scored = dict(scores(made_project, key).select("name", "value").iter_rows())
+        expected = {short: round(scored[name], 4) for short, name in full.items() if scored[name] is not None}
+        assert {name: shown[f"{key}.{name}"] for name in expected} == expected
     made_project.dvc("plots", "show", "--out", "plots")
-    assert (made_project.root / "plots" / "index.html").is_file()
+    assert "loss" in (made_project.root / "plots" / "index.html").read_text()
 
 
 def test_the_report_stands_on_the_scores(made_once: Path):
@@ -122,6 +128,10 @@ def test_figstep_tiny_evaluates_end_to_end(made_project: Project):
         }
 
     made_project.change_params(change)
+    told = made_project.spavl("demo", check=False).stderr
+    assert "inputs/benchmarks/figstep" in told
+    assert "Run `spavl graph write`" in told
+    made_project.spavl("graph", "write")
     made_project.spavl("demo", "--to", "eval_scores")
     found = scores(made_project, "dpo").filter(pl.col("benchmark") == "figstep")
     judged = found.filter(pl.col("rule") == "judge").row(0, named=True)

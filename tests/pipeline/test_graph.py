@@ -98,7 +98,7 @@ def test_what_params_choose_enters_the_stages_by_itself(tmp_path: Path):
 
 def test_the_report_declares_what_it_tells():
     (report,) = graph_of(RAW).of("report")
-    told = {"report", "experiments", "roles.judge.model", "evaluation.interval", "taxonomy", "models"}
+    told = {"report", "experiments", "roles.judge.model", "evaluation.interval", "taxonomy"}
     assert told <= set(report.params)
 
 
