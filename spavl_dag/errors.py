@@ -6,6 +6,8 @@ command line can print it without a traceback and Dagster can show it as the fai
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class SpavlError(Exception):
     """A problem the user can fix.
@@ -47,3 +49,15 @@ class MissingExtraError(SpavlError):
 
 class EngineError(SpavlError):
     """A model could not be loaded or an engine is not available."""
+
+
+class OtherCheckoutError(SpavlError):
+    """The library that runs is not the project's own.
+
+    Attributes:
+        root: The project.
+    """
+
+    def __init__(self, root: Path, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.root = root

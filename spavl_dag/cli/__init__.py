@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
+from pathlib import Path
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -14,7 +16,7 @@ def main() -> None:
 
     Ctrl-C ends with 130 and SIGTERM with 143, after what has to be put away was put away.
     """
-    from spavl_dag.errors import SpavlError
+    from spavl_dag.errors import OtherCheckoutError, SpavlError
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
@@ -25,6 +27,8 @@ def main() -> None:
 
         app()
     except SpavlError as error:
+        if isinstance(error, OtherCheckoutError):
+            _run_code_of_experiment(error.root)
         from rich.console import Console
         from rich.text import Text
 
@@ -39,3 +43,14 @@ def main() -> None:
         if code in _INTERRUPTED:
             print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)
         sys.exit(code)
+
+
+def _run_code_of_experiment(root: Path) -> None:
+    """Start again with the code of a folder in which DVC runs an experiment; any other folder is left to the error."""
+    from spavl_dag.pipeline.layout import Project
+
+    if Project(root).origin.root == root or os.environ.get("PYTHONPATH", "").split(os.pathsep)[0] == str(root):
+        return
+    path = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "spavl_dag", *sys.argv[1:]]
+    os.execve(sys.executable, command, {**os.environ, "PYTHONPATH": path})

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import spavl_dag
-from spavl_dag.errors import SpavlError
+from spavl_dag.errors import OtherCheckoutError, SpavlError
 from spavl_dag.params.load import load_params
 from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.code import code_files
@@ -322,7 +322,8 @@ def load_assets(project: Project) -> Sequence[Asset]:
     """
     ours, theirs = project.root / LIBRARY, Path(spavl_dag.__file__).resolve().parent
     if ours.is_dir() and ours.resolve() != theirs:
-        raise SpavlError(
+        raise OtherCheckoutError(
+            project.root,
             f"the library that runs is {theirs}, but this project has its own in {ours.resolve()}",
             "Activate this project's environment (`make setup`, `. .venv/bin/activate`), or set PYTHONPATH to it.",
         )

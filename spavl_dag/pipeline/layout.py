@@ -44,19 +44,35 @@ class Project:
         return self.root / "dvc.yaml"
 
     @property
+    def lock_copy(self) -> Path:
+        """The last whole dvc.lock."""
+        return self.work / "dvc.lock"
+
+    @property
     def work(self) -> Path:
         """What is neither data nor code: ledger, locks, failures. Ignored by git and DVC."""
         return self.root / ".spavl"
 
     @property
+    def origin(self) -> Project:
+        """The project that keeps what was paid for: itself, or the one whose experiment this folder is a copy for.
+
+        `dvc exp run --temp` and `--queue` run in `.dvc/tmp/exps/<name>` of the project, which is removed afterwards.
+        """
+        for folder in self.root.parents:
+            if folder.name == "exps" and folder.parent.name == "tmp" and folder.parent.parent.name == ".dvc":
+                return Project(folder.parent.parent.parent)
+        return self
+
+    @property
     def ledger(self) -> Path:
         """All model calls ever made."""
-        return self.work / "ledger.db"
+        return self.origin.work / "ledger.db"
 
     @property
     def trainings(self) -> Path:
-        """Trainings by key, with what is needed to go on after a kill; outside the outs, which DVC deletes."""
-        return self.work / "training"
+        """Trainings by key, with what is needed to go on after a kill."""
+        return self.origin.work / "training"
 
     @property
     def hashes(self) -> Path:

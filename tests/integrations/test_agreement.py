@@ -196,6 +196,19 @@ def test_what_dvc_restores_is_shown_by_dagster(made_project: Project):
     assert "responses@none_warm" in dagster_stale(made_project)
 
 
+def test_an_experiment_in_a_temporary_folder_keeps_its_calls(made_project: Project):
+    made_project.run("git", "add", "-A")
+    made_project.run("git", "add", "-f", "dvc.lock")
+    made_project.run("git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "made")
+    made_project.env["PYTHONPATH"] = ""  # as where the package is installed: the folder's own code runs all the same
+    before = calls(made_project)
+    option = "roles.describer.decoding.max_new_tokens=39"
+    made_project.dvc("exp", "run", "--temp", "-n", "shorter", "-S", option, "-s", "captions")
+    assert new_calls(before, calls(made_project)) == {("captions", ""): 20}, "the captions themselves were known"
+    made_project.dvc("exp", "apply", "shorter")
+    assert "captions" not in dvc_stale(made_project)
+
+
 def test_params_changed_meanwhile_are_not_recorded(made_project: Project):
     """`dvc commit` blesses what lies on disk at that moment, so it must not be called then."""
     script = """

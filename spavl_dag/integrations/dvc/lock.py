@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from spavl_dag.integrations.dvc.lock_file import read_lock
 from spavl_dag.pipeline.graph import Fingerprint, Graph, Stage
-from spavl_dag.yamls import load_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,4 @@ class Lock:
 
     @cached_property
     def _stages(self) -> Mapping[str, Any]:
-        file = self.graph.project.root / "dvc.lock"
-        if not file.is_file():
-            return {}
-        return (load_yaml(file.read_text(encoding="utf-8")) or {}).get("stages") or {}
+        return read_lock(self.graph.project)

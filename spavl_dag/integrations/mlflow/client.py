@@ -23,7 +23,7 @@ _T = TypeVar("_T")
 
 def tracking_uri(project: Project, configured: str | None) -> str:
     """Where runs go: what params say, else SQLite in the project."""
-    return configured or f"sqlite:///{project.root / 'mlflow.db'}"
+    return configured or f"sqlite:///{project.origin.root / 'mlflow.db'}"
 
 
 def ui_address(configured: str | None) -> str:
@@ -107,7 +107,7 @@ def experiment_id(client: MlflowClient, project: Project, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         # A server knows where it keeps artifacts; it could not show what lies in a folder of this machine.
-        place = None if client.tracking_uri.startswith("http") else (project.root / "mlartifacts").as_uri()
+        place = None if client.tracking_uri.startswith("http") else (project.origin.root / "mlartifacts").as_uri()
         # Without this tag MLflow's UI opens on an empty page about traces instead of the runs.
         kind = {"mlflow.experimentKind": "custom_model_development"}
         return str(client.create_experiment(name, artifact_location=place, tags=kind))

@@ -79,7 +79,7 @@ def _follow_project(client: MlflowClient, project: Project, location: str) -> No
 
     MLflow has no call for that. Only a store that lies in the project as well is changed.
     """
-    here = (project.root / "mlartifacts").as_uri()
+    here = (project.origin.root / "mlartifacts").as_uri()
     if location == here or not location.endswith("/mlartifacts") or client.tracking_uri != tracking_uri(project, None):
         return
     columns = {"experiments": "artifact_location", "runs": "artifact_uri", "logged_models": "artifact_location"}
