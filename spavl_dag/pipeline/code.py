@@ -37,26 +37,28 @@ CONTENT = ("spavl_dag.inference.verdicts", "spavl_dag.pipeline.trainer")
 """Inside of them, what does decide what is in an artifact: reading the texts of models, and starting a training."""
 
 
-def code_files(module: Path, root: Path) -> tuple[str, ...]:
+def code_files(module: str, root: Path) -> tuple[str, ...]:
     """Files and folders of code, relative to the project, that an asset's artifact depends on.
 
     Args:
-        module: The asset's module.
+        module: The asset's module, such as "assets.captions".
         root: The project.
 
     Returns:
         Sorted paths. A package of which all modules are needed is named as a folder, which keeps dvc.yaml short.
     """
-    needed: set[Path] = {module.resolve()}
+    own = _file_of(module, root)
+    assert own is not None, f"{module} lies in {root}"
+    needed = {own}
     waiting = list(needed)
     while waiting:
         for name in _imports(waiting.pop()):
-            file = _file_of(name, root.resolve())
+            file = _file_of(name, root)
             if file is not None and file not in needed and _is_content(name):
                 needed.add(file)
                 waiting.append(file)
     templates = {path for file in needed for path in file.parent.glob("templates") if path.is_dir()}
-    return tuple(sorted({*_in_folders(needed, root.resolve()), *(t.relative_to(root).as_posix() for t in templates)}))
+    return tuple(sorted({*_in_folders(needed, root), *(t.relative_to(root).as_posix() for t in templates)}))
 
 
 def _is_content(name: str) -> bool:

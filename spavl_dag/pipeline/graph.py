@@ -235,7 +235,7 @@ class Graph:
 
     def code(self, asset: Asset) -> tuple[str, ...]:
         """Code that an asset's artifact depends on, relative to the project."""
-        return code_files(asset.module, self.project.root)
+        return code_files(asset.function.__module__, self.project.root)
 
     def code_version(self, asset: Asset) -> str:
         """Hash of that code."""

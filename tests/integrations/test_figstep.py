@@ -41,6 +41,7 @@ def test_fifty_foreign_images_become_a_preference_dataset(made_project: Project)
         params["images"] |= {"source": "folder", "folder": "inputs/figstep", "manifest": "manifest.csv"}
 
     made_project.change_params(change)
+    made_project.spavl("graph", "write")
     made_project.spavl("demo", "--to", "dataset")
     images = pl.read_parquet(made_project.root / "data" / "images" / "images.parquet")
     assert images.height == 50
@@ -71,6 +72,7 @@ def test_the_published_questions_load_through_the_normalizer():
 def test_a_folder_without_usable_images_says_so(made_project: Project):
     (made_project.root / "inputs" / "empty").mkdir()
     made_project.change_params(lambda p: p["images"].update(source="folder", folder="inputs/empty"))
+    made_project.spavl("graph", "write")
     done = made_project.spavl("run", "images", check=False)
     assert done.returncode == 1
     assert "has no usable image" in done.stderr

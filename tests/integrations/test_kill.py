@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import time
 from multiprocessing.process import BaseProcess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from spavl_dag.pipeline.hashing import ContentHasher
-from tests.conftest import Project
+from tests.conftest import CHECKOUT, Project
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +61,9 @@ def forget_responses(project: Project) -> Project:
         file.unlink()
     project.run("rm", "-r", "data/responses/none_warm")
     project.change_params(lambda p: p["runtime"].update(batch_size=1, threads=1))
+    for name in ("assets", "spavl_dag"):  # what the forked processes have imported
+        shutil.rmtree(project.root / name) if not (project.root / name).is_symlink() else None
+        (project.root / name).exists() or (project.root / name).symlink_to(CHECKOUT / name)
     return project
 
 

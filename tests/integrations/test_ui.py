@@ -19,7 +19,7 @@ from tests.conftest import Project
 
 pytestmark = pytest.mark.slow
 
-QUERY = """{ assetNodes { assetKey { path } groupName isExecutable staleStatus
+QUERY = """{ assetNodes { assetKey { path } groupName isMaterializable staleStatus
   assetMaterializations(limit: 1) { metadataEntries { label } }
   assetChecksOrError { ... on AssetChecks { checks { name } } }
   partitionStats { numPartitions numMaterialized } } }"""
@@ -93,7 +93,7 @@ def test_both_user_interfaces_show_the_project(made_project: Project):
         by_name = {node["assetKey"]["path"][0]: node for node in nodes}
         assert {"models", "base_model", "images", "responses", "dataset"} <= by_name.keys()
         for name, node in by_name.items():
-            if not node["isExecutable"]:
+            if not node["isMaterializable"]:
                 continue
             if node["partitionStats"]:
                 assert node["partitionStats"]["numMaterialized"] == node["partitionStats"]["numPartitions"] == 3
