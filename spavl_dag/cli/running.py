@@ -142,7 +142,25 @@ def _print_made(graph: Graph, made: list[str], calls_before: int, seconds: float
         f"{calls - calls_before:,} model calls made now, {calls:,} in the ledger; this took {seconds:.0f} s",
         highlight=False,
     )
+    _print_result(graph, console)
     console.print(
         "Look: `spavl ui` (Dagster and MLflow), data/dataset/README.md (data card), `spavl status`, `spavl trace ID`",
         highlight=False,
     )
+
+
+def _print_result(graph: Graph, console: Console) -> None:
+    """How often each checkpoint is judged unsafe, and where the report is; nothing where there is none yet."""
+    import polars as pl
+
+    board = graph.project.root / graph.asset("report").out() / "leaderboard.csv"
+    if not board.is_file():
+        return
+    rates = [
+        f"{name} {100 * rate:.1f} %"
+        for name, rate in pl.read_csv(board, glob=False).select("checkpoint", "unsafe_rate").rows()
+        if rate is not None
+    ]
+    if rates:
+        console.print(f"HarmEval unsafe rate: {', '.join(rates)}", highlight=False)
+    console.print(f"The report: {board.with_name('report.html').relative_to(graph.project.root)}", highlight=False)

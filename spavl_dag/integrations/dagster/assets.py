@@ -66,7 +66,7 @@ def build_asset(graph: Graph, asset: Asset) -> dg.AssetsDefinition:
 
 
 def _materialize(context: dg.AssetExecutionContext, graph: Graph, stage: Stage) -> Iterator[Yielded]:
-    observe_sources(graph, context.instance)
+    observe_sources(graph, context.instance, graph.sources_of(graph.asset(stage.artifact)))
     if not Lock(graph).why_stale(stage):
         context.log.info(f"{stage.name} is up to date: nothing to do")
         yield _up_to_date(graph, stage)

@@ -6,7 +6,7 @@ another machine, and nothing needs to be written down for Dagster while stages r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -18,19 +18,28 @@ from spavl_dag.integrations.dagster.private import DATA_VERSION, new_owner, prov
 from spavl_dag.integrations.dagster.staleness import StalenessReader
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.pipeline.checks import Outcome
+from spavl_dag.pipeline.declaration import Source
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import check_content, read_content
 
 
-def observe_sources(graph: Graph, instance: dg.DagsterInstance) -> None:
-    """Tell Dagster which version params and input files have, where it doesn't know yet."""
-    for event in source_observations(graph, instance):
+def observe_sources(graph: Graph, instance: dg.DagsterInstance, sources: Iterable[Source] | None = None) -> None:
+    """Tell Dagster which version params and input files have, where it doesn't know yet.
+
+    Args:
+        graph: The project's artifacts.
+        instance: The project's Dagster instance.
+        sources: Which of them; all when None.
+    """
+    for event in _observations(graph, instance, graph.sources.values() if sources is None else sources):
         instance.report_runless_asset_event(event)
 
 
-def source_observations(graph: Graph, instance: dg.DagsterInstance) -> Iterator[dg.AssetObservation]:
+def _observations(
+    graph: Graph, instance: dg.DagsterInstance, sources: Iterable[Source]
+) -> Iterator[dg.AssetObservation]:
     """An observation of each source, or of each of its entries, whose version isn't the one that Dagster knows."""
-    for source in graph.sources.values():
+    for source in sources:
         key = source_key(source)
         partitions: Sequence[str | None] = graph.params.keys(source.partitions) if source.partitions else [None]
         known = _latest_versions(instance, key, len(partitions))
