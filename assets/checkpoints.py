@@ -7,7 +7,8 @@ from typing import Annotated
 
 from spavl_dag.params.training import Experiment, RewardReader, UntrainedExperiment
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import ExperimentEntry, Folder, PartitionKey, Table
+from spavl_dag.pipeline.inputs import Folder, PartitionKey, Table
+from spavl_dag.pipeline.model_inputs import ExperimentEntry
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import many_rejected
 from spavl_dag.pipeline.trainer import Trainer

@@ -9,7 +9,8 @@ from spavl_dag.evaluation.responses import answer_items
 from spavl_dag.evaluation.schemas import BenchmarkItems, EvalResponses
 from spavl_dag.inference.client import ModelClient
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import CheckpointClients, Pictures, Table
+from spavl_dag.pipeline.inputs import Pictures, Table
+from spavl_dag.pipeline.model_inputs import CheckpointClients
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import mostly, row_per
 from spavl_dag.preview import counts_of

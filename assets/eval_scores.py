@@ -9,7 +9,8 @@ from spavl_dag.evaluation.gate import check_gate, gate_passed
 from spavl_dag.evaluation.schemas import BenchmarkItems, ClassScores, EvalResponses, EvalScores, Gate, ItemScores
 from spavl_dag.params.evaluation import GateParams, IntervalSettings
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import BaselinePartition, Params, PartitionKey, Pictures, Role, Seed, Table
+from spavl_dag.pipeline.inputs import BaselinePartition, Params, PartitionKey, Pictures, Seed, Table
+from spavl_dag.pipeline.model_inputs import Role
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import gate_failed, unscored
 from spavl_dag.preview import table_preview

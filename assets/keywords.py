@@ -9,7 +9,8 @@ from spavl_dag.inference.client import ModelClient
 from spavl_dag.params.sections import KeywordParams
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import Params, Roles
+from spavl_dag.pipeline.inputs import Params
+from spavl_dag.pipeline.model_inputs import Roles
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import classes_known, classes_without
 from spavl_dag.schemas import Keywords

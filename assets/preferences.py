@@ -9,7 +9,8 @@ from spavl_dag.inference.client import ModelClient
 from spavl_dag.names import Criterion
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import Pictures, Roles, Table
+from spavl_dag.pipeline.inputs import Pictures, Table
+from spavl_dag.pipeline.model_inputs import Roles
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import decided_or_reason, position_biased, verdicts_disagree
 from spavl_dag.preview import bar_chart

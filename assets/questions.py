@@ -6,7 +6,8 @@ from typing import Annotated
 
 from spavl_dag.params.sections import QuestionParams
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import Params, Pictures, Role, Table
+from spavl_dag.pipeline.inputs import Params, Pictures, Table
+from spavl_dag.pipeline.model_inputs import Role
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import classes_known, three_texts
 from spavl_dag.preview import counts_of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from spavl_dag.pipeline.declaration import asset
-from spavl_dag.pipeline.inputs import AnsweringModel, PartitionKey, Pictures, Table
+from spavl_dag.pipeline.inputs import PartitionKey, Pictures, Table
+from spavl_dag.pipeline.model_inputs import AnsweringModel
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import row_per
 from spavl_dag.preview import counts_of

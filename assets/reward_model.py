@@ -8,7 +8,8 @@ import polars as pl
 
 from spavl_dag.params.training import RewardModelParams
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import ModelParams, Table
+from spavl_dag.pipeline.inputs import Table
+from spavl_dag.pipeline.model_inputs import ModelParams
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import guesses, many_rejected
 from spavl_dag.pipeline.trainer import Trainer

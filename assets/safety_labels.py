@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import Params, Pictures, Role, Table
+from spavl_dag.pipeline.inputs import Params, Pictures, Table
+from spavl_dag.pipeline.model_inputs import Role
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import mostly, row_per
 from spavl_dag.preview import counts_of

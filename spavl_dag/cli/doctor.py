@@ -137,7 +137,7 @@ def _dvc(project: Project) -> Iterator[Finding]:
 def _stages(project: Project) -> Iterator[Finding]:
     """Whether dvc.yaml is what assets/ and params.yaml want."""
     from spavl_dag.integrations.dvc.stages_file import compare_stages_file
-    from spavl_dag.pipeline.graph import load_graph
+    from spavl_dag.pipeline.load import load_graph
 
     try:
         behind = len(compare_stages_file(load_graph(project)))

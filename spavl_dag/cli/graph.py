@@ -11,8 +11,9 @@ from rich.tree import Tree
 
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.integrations.dvc.stages_file import compare_stages_file, write_stages_file
-from spavl_dag.pipeline.graph import Graph, Stage, load_graph
+from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_graph
 from spavl_dag.pipeline.page import PAGE, artifacts_page
 
 

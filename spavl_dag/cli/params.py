@@ -22,7 +22,7 @@ def check_params(project: Project, as_json: bool) -> None:
         SpavlError: dvc.yaml isn't what they want.
     """
     from spavl_dag.integrations.dvc.stages_file import refuse_outdated
-    from spavl_dag.pipeline.graph import load_graph
+    from spavl_dag.pipeline.load import load_graph
 
     params, taxonomy = ready_params(project)
     refuse_outdated(load_graph(project))

@@ -15,8 +15,9 @@ from spavl_dag.integrations.dvc.commit import DvcCommit
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.integrations.dvc.stages_file import refuse_outdated
 from spavl_dag.integrations.recording import make_and_record
-from spavl_dag.pipeline.graph import Graph, Stage, load_graph
+from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_graph
 
 
 def run_artifact(project: Project, artifact: str, partition: str | None) -> None:

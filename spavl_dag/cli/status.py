@@ -10,8 +10,8 @@ from spavl_dag.cli.terminal import Terminal, print_json
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.integrations.dvc.status import ArtifactStatus, project_status
 from spavl_dag.media.files import printable
-from spavl_dag.pipeline.graph import load_graph
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_graph
 
 _STYLES = {"made": "green", "stale": "yellow", "blocked": "cyan", "missing": "red"}
 _REASONS = 3

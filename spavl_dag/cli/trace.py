@@ -18,8 +18,8 @@ from spavl_dag.errors import SpavlError
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.lineage.trace import Found, Tracer
 from spavl_dag.media.files import printable
-from spavl_dag.pipeline.graph import load_graph
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_graph
 from spavl_dag.text import redact
 
 _HARMLESS = frozenset({"engine", "model", "revision", "precision", "endpoint", "adapters"})

@@ -29,7 +29,7 @@ from assets.definitions import defs
 from spavl_dag.integrations.dagster.instance import open_instance
 from spavl_dag.integrations.dagster.staleness import StalenessReader
 from spavl_dag.integrations.dagster.sync import synchronize
-from spavl_dag.pipeline.graph import load_graph
+from spavl_dag.pipeline.load import load_graph
 from spavl_dag.pipeline.layout import Project
 graph = load_graph(Project.find())
 with open_instance(graph.project) as instance:
@@ -214,7 +214,7 @@ def test_params_changed_meanwhile_are_not_recorded(made_project: Project):
     script = """
 from spavl_dag.errors import SpavlError
 from spavl_dag.integrations.dvc.commit import DvcCommit
-from spavl_dag.pipeline.graph import load_graph
+from spavl_dag.pipeline.load import load_graph
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.make import make
 project = Project.find()

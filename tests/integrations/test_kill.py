@@ -27,8 +27,8 @@ SERVER.set_forkserver_preload(["spavl_dag.inference.engines.transformers_engine"
 def make_responses(root: str) -> None:
     """What `spavl run responses --partition none_warm` does, without Dagster and MLflow."""
     os.chdir(root)
-    from spavl_dag.pipeline.graph import load_graph
     from spavl_dag.pipeline.layout import Project as Layout
+    from spavl_dag.pipeline.load import load_graph
     from spavl_dag.pipeline.make import make
 
     graph = load_graph(Layout.find())

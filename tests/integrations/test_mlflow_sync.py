@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 SYNC = """
 from pathlib import Path
 from spavl_dag.integrations.mlflow.sync import synchronize_mlflow
-from spavl_dag.pipeline.graph import load_graph
+from spavl_dag.pipeline.load import load_graph
 from spavl_dag.pipeline.layout import Project
 print(*synchronize_mlflow(load_graph(Project(Path.cwd()))))
 """

@@ -8,8 +8,9 @@ import pytest
 
 from spavl_dag.errors import SpavlError
 from spavl_dag.integrations.dvc.stages_file import compare_stages_file, refuse_outdated, write_stages_file
-from spavl_dag.pipeline.graph import Graph, load_graph
+from spavl_dag.pipeline.graph import Graph
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_graph
 from tests.conftest import CHECKOUT
 from tests.dvc_python import run_in_dvc
 

@@ -15,9 +15,10 @@ from spavl_dag.errors import SpavlError
 from spavl_dag.params.load import parse_params
 from spavl_dag.params.sections import PairParams
 from spavl_dag.pipeline.declaration import Asset, asset
-from spavl_dag.pipeline.graph import Graph, load_assets, lookup
+from spavl_dag.pipeline.graph import Graph, lookup
 from spavl_dag.pipeline.inputs import AllPartitions, Params, PartitionKey, Table
 from spavl_dag.pipeline.layout import Project
+from spavl_dag.pipeline.load import load_assets
 from spavl_dag.pipeline.result import Result
 from spavl_dag.schemas import Captions, Images, Keywords, Pairs, Responses, SafetyLabels
 from tests.conftest import CHECKOUT
