@@ -37,6 +37,7 @@ CONTENT = ("spavl_dag.inference.verdicts", "spavl_dag.pipeline.trainer")
 """Inside of them, what does decide what is in an artifact: reading the texts of models, and starting a training."""
 
 
+@cache
 def code_files(module: str, root: Path) -> tuple[str, ...]:
     """Files and folders of code, relative to the project, that an asset's artifact depends on.
 
