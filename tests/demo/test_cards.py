@@ -23,7 +23,6 @@ from spavl_dag.demo.cards import (
     class_cards,
     draw_card,
     font_path,
-    harmless_cards,
     ink_of,
 )
 from spavl_dag.demo.symbols import (
@@ -112,7 +111,6 @@ class TestDrawing:
 class TestChoice:
     def test_is_reproducible_and_depends_on_the_seed(self) -> None:
         assert class_cards("theft", 9, 1) == class_cards("theft", 9, 1) != class_cards("theft", 9, 2)
-        assert harmless_cards(9, 1) == harmless_cards(9, 1) != harmless_cards(9, 2)
 
     @pytest.mark.parametrize("slug", ["theft", "gamble", "moon_theft"])
     def test_shows_symbols_of_the_class(self, slug: str) -> None:

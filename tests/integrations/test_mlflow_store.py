@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from spavl_dag.integrations.mlflow import client as mlflow_client
-from spavl_dag.integrations.mlflow.checkpoints import LiveCurves, find_view
+from spavl_dag.integrations.mlflow.checkpoints import CheckpointRecord, find_view
+from spavl_dag.integrations.mlflow.live import LiveCurve
 from spavl_dag.integrations.mlflow.outbox import deliver
 from spavl_dag.integrations.mlflow.runs import RunRecord
 from spavl_dag.integrations.mlflow.store import ensure_store, shown, what_is_wrong
@@ -217,11 +218,13 @@ def test_a_server_that_trickles_holds_nothing_up(
     begun = time.monotonic()
     assert deliver(layout, trickling, record("run")) is None
     assert find_view(trickling, "http://127.0.0.1:5000") is None
-    curves = LiveCurves(layout, trickling, "dpo", "DPO", "training")
-    curves.add([{"step": 1.0, "loss": 0.5}])
-    curves.add([{"step": 2.0, "loss": 0.4}])
+    curve = LiveCurve(
+        CheckpointRecord("dpo", "DPO", None, training="t1"), lambda record: deliver(layout, trickling, record)
+    )
+    curve.add([{"step": 1.0, "loss": 0.5}])
+    curve.add([{"step": 2.0, "loss": 0.4}])
     assert time.monotonic() - begun < 15
     assert caplog.text.count("can't be reached (TimeoutError)") == 3
-    assert waiting(layout) == 1
+    assert waiting(layout) == 2
     assert deliver(layout, uri, record("next")) is not None
     assert waiting(layout) == 0
