@@ -1,7 +1,8 @@
 """The classes of harm: what they are called, how they nest, and how a written name is found among them.
 
 Belongs here: reading and checking a taxonomy file, and looking classes up. Not here: which image has which
-class (`images.ingest`), or how a class is drawn (`world`).
+class (`media.ingest`), or how a class is drawn (`demo`). Over 400 lines, for a third of it puts into words what is
+wrong with a file that people write by hand, in the terms of the checks that stand beside it.
 
 A node has three names: `slug` is its identity in files and columns, `name` what people read, `published`
 how the released data set spells it, faults included, so that exports match it.

@@ -30,7 +30,7 @@ class ModelReference(Section):
 
 
 class DecodingParams(Section):
-    """How a model decodes; see `engines.base.Decoding`."""
+    """How a model decodes; see `inference.request.Decoding`."""
 
     max_new_tokens: NewTokens
     temperature: Annotated[float, Field(ge=0, le=10)] = 0.0

@@ -38,6 +38,29 @@ with open_instance(graph.project) as instance:
     print(json.dumps({stage.name: reader.read(stage.artifact, stage.partition).status for stage in graph.stages}))
 """
 
+CHECKS_VIEW = """
+import asyncio
+import json
+from assets.definitions import defs
+from dagster._core.loader import LoadingContextForTest
+from spavl_dag.integrations.dagster.instance import open_instance
+from spavl_dag.pipeline.layout import Project
+with open_instance(Project.find()) as instance:
+    keys = [key for definition in defs.asset_checks or () for key in definition.check_keys]
+    keys += [key for definition in defs.assets or () for key in getattr(definition, "check_keys", ())]
+    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    of_latest = {}
+    for key in keys:
+        shown = key in latest and latest[key].targets_latest_materialization(LoadingContextForTest(instance))
+        of_latest[str(key)] = bool(shown and asyncio.run(shown))
+    print(json.dumps(of_latest))
+"""
+
+
+def checks_shown(project: Project) -> dict[str, bool]:
+    """By check, whether Dagster's UI shows it as one of what was made last."""
+    return json.loads(project.run(sys.executable, "-c", CHECKS_VIEW).stdout.splitlines()[-1])
+
 
 def dagster_view(project: Project) -> dict[str, str]:
     """What Dagster's UI would call each stage: FRESH, STALE or MISSING."""
@@ -190,6 +213,9 @@ def test_what_dvc_restores_is_shown_by_dagster(made_project: Project):
     made_project.dvc("checkout")
     assert dvc_stale(made_project) == set()
     assert "report" in made_project.spavl("sync").stdout
+    shown = checks_shown(made_project)
+    assert len(shown) > 20
+    assert all(shown.values()), shown
     assert set(dagster_view(made_project).values()) == {"FRESH"}
     assert "nothing; Dagster knew all of it" in made_project.spavl("sync").stdout
     made_project.change_params(lambda p: p["models"]["none_warm"]["decoding"].update(temperature=0.7))

@@ -2,7 +2,7 @@
 
 Belongs here: text in, verdict out. The parsers never raise, take time proportional to the text, and are
 strict: what could be read in two ways is `unparsable`, since a lost verdict is counted and a wrong one goes
-unnoticed. Not here: asking (`calls`), and what becomes of the verdicts (`steps`).
+unnoticed. Not here: asking (`inference.client`), and what becomes of the verdicts (`steps`).
 """
 
 from spavl_dag.inference.verdicts.preference import Choice, PairOutcome, Preference, agreement, parse_preference
