@@ -6,10 +6,9 @@ They are what the web server asks for the page's "stale", and the tags a run wri
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import dagster as dg
+import dagster as dg
 
 KNOWN_RELEASES = "1.13"
 
