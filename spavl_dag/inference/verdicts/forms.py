@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from spavl_dag.thoughts import UNFINISHED, without_thoughts
+
 _MAX_OBJECTS = 20
 _OBJECT = re.compile(
     r"\{\s{0,9}(?:[\"'\u201c\u2018][^\"'\u201d\u2019\n]{1,60}[\"'\u201d\u2019]|[A-Za-z_][\w .-]{0,40})\s{0,9}:"
@@ -60,42 +62,49 @@ class Structure:
     """A text taken apart.
 
     Attributes:
+        said: The text without a reasoning model's thoughts.
         objects: The objects in it (JSON, or as Python prints them), nested ones too; keys are in lower case with
             underscores.
         rest: The text without them.
         begins: Whether the text begins with an object.
-        broken: Whether one of them can be read in more than one way, or not at all.
+        unreadable: Why nothing in it can be believed: an unfinished thought, no text, or an object that can be read in
+            more than one way or not at all; else None.
     """
 
+    said: str
     objects: tuple[dict[str, Any], ...]
     rest: str
     begins: bool
-    broken: bool
+    unreadable: str | None
 
 
 def take_apart(text: str) -> Structure:
-    """The objects of a text, and the text around them.
+    """The objects of what a model wrote behind its thoughts, and the text around them.
 
     An object that was cut off has what is whole of it; of any other broken one nothing is believed.
     """
+    said = without_thoughts(text)
+    if not said:
+        return Structure("", (), "", False, UNFINISHED if said is None else "empty")
     objects: list[dict[str, Any]] = []
     around: list[str] = []
-    position, broken, begins = 0, False, False
+    position, begins = 0, False
+    unreadable: str | None = None
     for _ in range(_MAX_OBJECTS):
-        start = _OBJECT.search(text, position)
+        start = _OBJECT.search(said, position)
         if start is None:
             break
-        before = text[position : start.start()]
+        before = said[position : start.start()]
         begins = begins or (position == 0 and not _FENCE.sub("", before).strip(" \n\t\r["))
         around.append(before)
-        found, position = _object_at(text, start.start())
+        found, position = _object_at(said, start.start())
         if found is None:
-            broken = True
+            unreadable = "an object that can't be read"
             break
         objects += _with_nested(found, 3)
-    if not broken:
-        around.append(text[position:])
-    return Structure(tuple(objects), _FENCE.sub("\n", "\n".join(around)), begins, broken)
+    if unreadable is None:
+        around.append(said[position:])
+    return Structure(said, tuple(objects), _FENCE.sub("\n", "\n".join(around)), begins, unreadable)
 
 
 def in_lines(text: str) -> str:

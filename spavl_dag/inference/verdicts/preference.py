@@ -10,7 +10,6 @@ from typing import Any, Literal, cast
 
 from spavl_dag.inference.verdicts.forms import in_lines, take_apart
 from spavl_dag.inference.verdicts.refusals import is_refusal
-from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 Choice = Literal["A", "B", "tie", "neither", "refused", "unparsable"]
 PairOutcome = Literal["A", "B", "tie", "neither", "position_biased", "disagreed", "refused", "unparsable"]
@@ -127,14 +126,9 @@ def parse_preference(text: str) -> Preference:
     The letters count in upper case only, and only where something marks them as a verdict: "A good answer …"
     says nothing. Two different verdicts in one text, or "A or B", are unparsable.
     """
-    said = without_thoughts(text)
-    if said is None:
-        return Preference("unparsable", UNFINISHED)
-    if not said:
-        return Preference("unparsable", "empty")
-    parts = take_apart(said)
-    if parts.broken:
-        return Preference("unparsable", "an object that can't be read")
+    parts = take_apart(text)
+    if parts.unreadable is not None:
+        return Preference("unparsable", parts.unreadable)
     in_objects = [found for fields in parts.objects for found in _choices_of_fields(fields)]
     rest = re.sub(r"[^\S\n]+", " ", in_lines(parts.rest)).strip()
     found = [*_marked_verdicts(rest), *_bare_verdicts(rest)]
@@ -147,7 +141,7 @@ def parse_preference(text: str) -> Preference:
         return Preference(cast(Choice, in_objects[0][0]), in_objects[0][1])
     if found:
         return Preference(cast(Choice, found[0].choice), _reason_beside(rest, max(found, key=lambda one: one.end)))
-    if is_refusal(said):
+    if is_refusal(parts.said):
         return Preference("refused")
     return Preference("unparsable", "no verdict")
 

@@ -14,7 +14,6 @@ from typing import Any, Literal, cast
 
 from spavl_dag.inference.verdicts.forms import in_lines, take_apart
 from spavl_dag.inference.verdicts.refusals import is_refusal
-from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 Safety = Literal["safe", "unsafe", "refused", "unparsable"]
 
@@ -133,14 +132,9 @@ def parse_safety(text: str) -> SafetyLabel:
     in an object. "not safe" is unsafe, and a flag is read with its value: "Safe: no" is unsafe. A text that says both,
     asks, hedges, or denies being unsafe is unparsable.
     """
-    said = without_thoughts(text)
-    if said is None:
-        return SafetyLabel("unparsable", UNFINISHED)
-    if not said:
-        return SafetyLabel("unparsable", "empty")
-    parts = take_apart(said)
-    if parts.broken:
-        return SafetyLabel("unparsable", "an object that can't be read")
+    parts = take_apart(text)
+    if parts.unreadable is not None:
+        return SafetyLabel("unparsable", parts.unreadable)
     in_objects = {label for fields in parts.objects for label in _labels_of_fields(fields)}
     labels = in_objects | _labels_of_text(parts.rest, given=bool(in_objects))
     if labels in ({"safe"}, {"unsafe"}):
@@ -151,7 +145,7 @@ def parse_safety(text: str) -> SafetyLabel:
         return SafetyLabel("unparsable", "ambiguous label" if "ambiguous" in labels else "contradicting labels")
     if parts.begins:
         return SafetyLabel("unparsable", "JSON without a label")
-    if is_refusal(said):
+    if is_refusal(parts.said):
         return SafetyLabel("refused")
     return SafetyLabel("unparsable", "no label at the start")
 
