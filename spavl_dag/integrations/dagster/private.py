@@ -46,8 +46,14 @@ def provenance_tags(
     return tags
 
 
-def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation], owner: str) -> None:
-    """Report checks of what was made outside of Dagster.
+def report_checks(
+    instance: dg.DagsterInstance,
+    asset: str,
+    partition: str | None,
+    evaluations: Sequence[dg.AssetCheckEvaluation],
+    owner: str,
+) -> None:
+    """Report checks of what was made outside of Dagster and reported just now.
 
     Dagster keeps one evaluation of a partition per run, and one without a run: later ones need an id of their own. Each
     names the materialization that it is about; without, Dagster compares times by the whole second, and shows a check
@@ -55,6 +61,8 @@ def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCh
 
     Args:
         instance: The project's Dagster instance.
+        asset: Name of what was checked.
+        partition: Its partition, if it has some.
         evaluations: What was found.
         owner: Id in place of a run's (`new_owner`), one for many reports: Dagster makes a database for each.
     """
@@ -64,15 +72,14 @@ def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCh
     from dagster._core.events import DagsterEvent, DagsterEventType
     from dagster_shared.record import copy
 
+    (made,) = instance.fetch_materializations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), limit=1
+    ).records
+    target = AssetCheckEvaluationTargetMaterializationData(
+        storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
+    )
     kind = DagsterEventType.ASSET_CHECK_EVALUATION.value
     for evaluation in evaluations:
-        parts = [evaluation.partition] if evaluation.partition else None
-        (made,) = instance.fetch_materializations(
-            dg.AssetRecordsFilter(evaluation.asset_key, asset_partitions=parts), limit=1
-        ).records
-        target = AssetCheckEvaluationTargetMaterializationData(
-            storage_id=made.storage_id, run_id=made.run_id, timestamp=made.timestamp
-        )
         about_it = copy(evaluation, target_materialization_data=target)
         event = DagsterEvent(event_type_value=kind, job_name="", event_specific_data=about_it)
         instance.report_dagster_event(event, owner)

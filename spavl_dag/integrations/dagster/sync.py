@@ -75,7 +75,7 @@ def synchronize(graph: Graph, definitions: dg.Definitions, instance: dg.DagsterI
         if not _is_known(definitions, instance, stage, tags):
             made, evaluations = _events(graph, stage, tags)
             instance.report_runless_asset_event(made)
-            report_checks(instance, evaluations, owner)
+            report_checks(instance, stage.artifact, stage.partition, evaluations, owner)
             reported.append(stage.name)
     graph.hasher.save()
     return reported
