@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from spavl_dag.params.engines import KINDS
 from spavl_dag.params.models import BASE_MODEL, ModelReference
 from spavl_dag.params.sections import Params
 from spavl_dag.params.training import RewardReader
@@ -55,6 +56,7 @@ def contradictions(params: Params, root: Path) -> Iterator[Problem]:
         root: The project's folder.
     """
     yield from _keys(params)
+    yield from _engines(params)
     yield from _safety_groups(params)
     yield from _trainings(params)
     if params.images.min_side**2 > params.images.max_pixels:
@@ -110,6 +112,21 @@ def _keys(params: Params) -> Iterator[Problem]:
     if baseline not in params.experiments:
         known = ", ".join(params.experiments)
         yield Problem("evaluation.baseline", f"'{baseline}' is no key of experiments", f"it has {known}")
+
+
+def _engines(params: Params) -> Iterator[Problem]:
+    """Engines that are named and aren't there, and what is said of one twice in different ways."""
+    asked = [(f"{path}.engine", entry.engine) for path, entry in params.entries()]
+    known = dict.fromkeys([*params.engines, *KINDS])
+    for path, engine in [*asked, ("policy.engine", params.policy.engine)]:
+        if engine not in known:
+            yield Problem(path, f"there is no engine '{engine}'", f"use one of {', '.join(known)}")
+    for name, runtime in params.runtime.engines.items():
+        path = f"runtime.engines.{name}"
+        if name not in known:
+            yield Problem(path, f"there is no engine '{name}'", f"use one of {', '.join(known)}")
+        elif runtime.kind != (kind := params.engine(name).kind):
+            yield Problem(f"{path}.kind", f"{runtime.kind}, but the engine is one of {kind}", f"write {kind}")
 
 
 def _safety_groups(params: Params) -> Iterator[Problem]:

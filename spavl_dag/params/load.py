@@ -129,9 +129,11 @@ def _explain(problem: Mapping[str, Any]) -> Problem | None:
         known = f": {', '.join(block_of.model_fields)}" if (block_of := _block(keys)) else ""
         return Problem(path, f"found {given!r}", f"write a block of keys{known}")
     if kind.startswith("union_tag"):
-        methods = problem["ctx"].get("expected_tags", "'none', 'sft', 'dpo', 'ppo', 'grpo', 'rloo'")
-        stated = f"unknown method {problem['ctx']['tag']!r}" if "tag" in problem["ctx"] else "missing"
-        return Problem(f"{path}.method", stated, f"use one of {methods}")
+        blocks = _blocks(keys)
+        tag = _tag(blocks)
+        known_tags = problem["ctx"].get("expected_tags") or ", ".join(f"'{name}'" for name in _tags(blocks, tag))
+        stated = f"unknown {tag} {problem['ctx']['tag']!r}" if "tag" in problem["ctx"] else "missing"
+        return Problem(f"{path}.{tag}", stated, f"use one of {known_tags}")
     return Problem(path, f"{problem['msg'].removeprefix('Value error, ')}{_shown(given)}", _fix(kind, given))
 
 
@@ -175,7 +177,7 @@ def _place(location: Iterable[str | int]) -> tuple[list[str], type[Section] | No
     for part in location:
         blocks = _sections(kinds)
         if len(blocks) > 1:  # the tag of a union is no key
-            kinds = [kind for kind in blocks if part in get_args(kind.model_fields["method"].annotation)]
+            kinds = [kind for kind in blocks if part in _tags([kind], _tag(blocks))]
         elif blocks:
             block = blocks[0]
             field = block.model_fields.get(str(part))
@@ -192,14 +194,29 @@ def _place(location: Iterable[str | int]) -> tuple[list[str], type[Section] | No
 
 def _block(keys: Iterable[str]) -> type[Section] | None:
     """The block that stands under a key path, where it is one."""
+    blocks = _blocks(keys)
+    return blocks[0] if len(blocks) == 1 else None
+
+
+def _blocks(keys: Iterable[str]) -> list[type[Section]]:
+    """The blocks that may stand under a key path: several for a union."""
     kinds: list[Any] = [Params]
     for key in keys:
         blocks = _sections(kinds)
         field = next((found for block in blocks if (found := block.model_fields.get(key))), None)
         inner = [get_args(kind)[-1] for kind in kinds if get_origin(kind) is dict]
         kinds = _kinds(field.annotation) if field else _kinds(inner[0]) if inner else []
-    blocks = _sections(kinds)
-    return blocks[0] if len(blocks) == 1 else None
+    return _sections(kinds)
+
+
+def _tag(blocks: Iterable[type[Section]]) -> str:
+    """The key whose value tells the members of a union apart."""
+    return next((key for key in ("method", "kind") if all(key in block.model_fields for block in blocks)), "method")
+
+
+def _tags(blocks: Iterable[type[Section]], tag: str) -> list[str]:
+    """The values that it has in them."""
+    return [value for block in blocks for value in get_args(block.model_fields[tag].annotation)]
 
 
 def _sections(kinds: Iterable[Any]) -> list[type[Section]]:

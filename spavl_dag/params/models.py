@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from spavl_dag.params.base import Section
+from spavl_dag.params.engines import EngineName
 from spavl_dag.params.pictograms import PictogramModelParams
 
 BASE_MODEL = "base_model"
 """What a `model:` says when it means the artifact of that name."""
 
-EngineName = Literal["transformers"]
 NewTokens = Annotated[int, Field(ge=1, le=32768, description="upper bound of an answer's tokens")]
 Template = Annotated[str, Field(min_length=1, description="Jinja template file, relative to the project")]
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from spavl_dag.names import Criterion, PartitionKind
 from spavl_dag.params.base import Section
+from spavl_dag.params.engines import EngineParams, EngineRuntime, engine_of_kind
 from spavl_dag.params.evaluation import EvaluationParams
 from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
 from spavl_dag.params.training import Experiment, RewardModelParams, TrainedExperiment, TrainingRuntime
@@ -125,6 +126,9 @@ class RuntimeParams(Section):
     threads: Annotated[int | None, Field(ge=1, le=4096)] = None
     show_text: Annotated[bool, Field(description="show harmful text in previews and traces")] = False
     mlflow_uri: str | None = None
+    engines: Annotated[
+        dict[str, EngineRuntime], Field(default_factory=dict, description="by their keys of engines, or by kind")
+    ]
     training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
 
 
@@ -137,6 +141,7 @@ class Params(Section):
     base_model: BaseModelParams
     images: ImageParams
     questions: QuestionParams
+    engines: Annotated[dict[str, EngineParams], Field(default_factory=dict, description="ways to run models, by name")]
     roles: RoleParams
     models: dict[str, ModelEntry]
     safety_labels: SafetyLabelParams
@@ -162,6 +167,10 @@ class Params(Section):
                 yield f"roles.{name}", entry
         for key, entry in self.models.items():
             yield f"models.{key}", entry
+
+    def engine(self, name: str) -> EngineParams:
+        """The engine of that name; a kind alone is an engine of that kind as it is."""
+        return self.engines[name] if name in self.engines else engine_of_kind(name)
 
     def trainings(self) -> Iterator[tuple[str, TrainedExperiment | RewardModelParams]]:
         """All trainings with the key path of their entry."""

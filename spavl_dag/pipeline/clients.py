@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from spavl_dag.inference.client import CallCounts, ModelClient
-from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.request import Decoding, ModelSpec
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.models import ModelEntry
 from spavl_dag.params.sections import Params
+from spavl_dag.pipeline.engines import engine_settings
 from spavl_dag.pipeline.weights import ResolvedModel, Weights
 from spavl_dag.progress import Progress
 
@@ -77,27 +77,19 @@ class Clients:
     def _client(
         self, role: str, engine: str, model: ResolvedModel, system: str | None, prompt: str, decoding: Decoding
     ) -> ModelClient:
-        runtime = self._params.runtime
-        settings = EngineSettings(
-            engine=engine,
-            model=model.path,
-            revision=model.hub_revision,
-            adapter=model.adapter,
-            device=runtime.device,
-            dtype=runtime.dtype,
-            batch_size=runtime.batch_size,
-            threads=runtime.threads,
-        )
+        entry = self._params.engine(engine)
+        settings = engine_settings(entry, self._params.runtime, engine, model)
         artifact, partition = self._owner
         return ModelClient(
             ModelSpec(
                 role=role,
-                engine=engine,
+                engine=entry.kind,
                 model=model.identity,
                 revision=model.revision,
                 system=system,
                 template=read_template(self._root / prompt),
                 decoding=decoding,
+                precision=entry.dtype,
             ),
             ledger=self._ledger,
             engine=lambda: SHARED.get(settings, model.revision),

@@ -48,6 +48,12 @@ def weights_of(context: Context, section: PartitionKind) -> list[Source]:
     return [Source(f"params/{section}_weights", files=folders)] if folders else []
 
 
+def engines_of(context: Context, *names: str) -> list[Source]:
+    """What params say of the engines with these names; of a kind as it is they say nothing."""
+    named = [name for name in dict.fromkeys(names) if name in context.params.engines]
+    return [Source(f"engines/{name}", (f"engines.{name}",)) for name in named]
+
+
 class Role(ModelClient):
     """Asks the model of the role that the parameter is named after."""
 
@@ -158,6 +164,7 @@ class CheckpointClients(Input):
         asked = Source("params/evaluation/benchmarks", ("evaluation.benchmarks",))
         return [
             *POLICY,
+            *engines_of(context, context.params.policy.engine),
             asked,
             *([Source("prompts/benchmarks", files=prompts)] if prompts else []),
             *weights_of(context, "experiments"),
@@ -190,7 +197,8 @@ class _RoleInput(Input):
         files: tuple[str, ...] = ()
         if entry is not None:
             files = (f"${{{path}.prompt}}", *local_weights(context.root, {path: entry}))
-        return [SEED, Source(f"roles/{self.role}", (path,), files)]
+        engines = engines_of(context, entry.engine) if entry else []
+        return [SEED, Source(f"roles/{self.role}", (path,), files), *engines]
 
     def value(self, run: Run) -> ModelClient | None:
         return run.models.role(self.role) if self._entry(run.params) else None
@@ -204,7 +212,8 @@ class _AnsweringInput(Input):
 
     def sources(self, context: Context) -> Sequence[Source]:
         own = Source("models", ("models.{key}",), ("${models.{key}.prompt}",), "models")
-        return [SEED, own, *weights_of(context, "models")]
+        engines = engines_of(context, *(entry.engine for entry in context.params.models.values()))
+        return [SEED, own, *engines, *weights_of(context, "models")]
 
     def value(self, run: Run) -> ModelClient:
         return run.models.answering(run.key)

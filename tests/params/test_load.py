@@ -162,7 +162,15 @@ def test_an_old_name_leads_to_the_new_one(change: Callable[[dict[str, Any]], obj
             lambda p: p["evaluation"]["benchmarks"]["pope"].update(prompt="prompts/none.j2"),
             "evaluation.benchmarks.pope.prompt: there is no file prompts/none.j2",
         ),
-        (lambda p: p["roles"]["judge"].update(engine="vllm"), "roles.judge.engine"),
+        (
+            lambda p: p["roles"]["judge"].update(engine="none"),
+            "roles.judge.engine: there is no engine 'none'; use one of",
+        ),
+        (lambda p: p.update(engines={"mine": {"kind": "none"}}), "engines.mine.kind"),
+        (
+            lambda p: p["runtime"].update(engines={"mine": {"kind": "transformers"}}),
+            "runtime.engines.mine: there is no engine 'mine'",
+        ),
         (lambda p: p["base_model"].update(source="reference"), "reference.model must name"),
         (
             lambda p: p["base_model"].update(source="reference", reference={"model": "base_model"}),

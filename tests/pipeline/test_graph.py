@@ -93,6 +93,11 @@ def test_what_params_choose_enters_the_stages_by_itself(tmp_path: Path):
     of_one = graph_of(changed("models.none_hot.model", weights))
     assert "./prompts" in deps(of_one, "responses@none_cool"), "`foreach` can't tell entries apart"
 
+    named = changed("engines", {"exact": {"kind": "transformers", "dtype": "float32"}})
+    assert "engines.exact" not in graph_of(named).get("safety_labels", "none_hot").params
+    named["roles"]["judge"]["engine"] = "exact"
+    assert "engines.exact" in graph_of(named).get("safety_labels", "none_hot").params
+
     wordy = changed("evaluation.benchmarks.xstest.prompt", "prompts/answer.j2")
     assert "prompts/answer.j2" in deps(graph_of(wordy), "eval_responses@dpo")
 

@@ -1,0 +1,30 @@
+"""What an engine is opened with, from what params say of it."""
+
+from __future__ import annotations
+
+from spavl_dag.inference.engines.base import EngineSettings
+from spavl_dag.params.engines import EngineParams
+from spavl_dag.params.sections import RuntimeParams
+from spavl_dag.pipeline.weights import ResolvedModel
+
+
+def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, model: ResolvedModel) -> EngineSettings:
+    """Settings of an engine for a model.
+
+    Args:
+        entry: What is said of it under `engines`.
+        runtime: How models are run; what `runtime.engines` says of it comes first.
+        name: Its key there.
+        model: The model's weights.
+    """
+    own = runtime.engines.get(name)
+    return EngineSettings(
+        engine=entry.kind,
+        model=model.path,
+        revision=model.hub_revision,
+        adapter=model.adapter,
+        device=runtime.device,
+        dtype=entry.dtype or runtime.dtype,
+        batch_size=own.batch_size if own and own.batch_size else runtime.batch_size,
+        threads=runtime.threads,
+    )
