@@ -126,9 +126,9 @@ class RuntimeParams(Section):
     threads: Annotated[int | None, Field(ge=1, le=4096)] = None
     show_text: Annotated[bool, Field(description="show harmful text in previews and traces")] = False
     mlflow_uri: str | None = None
-    engines: Annotated[
-        dict[str, EngineRuntime], Field(default_factory=dict, description="by their keys of engines, or by kind")
-    ]
+    engines: Annotated[dict[str, EngineRuntime], Field(description="by their keys of engines, or by kind")] = Field(
+        default_factory=dict
+    )
     training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
 
 
