@@ -12,7 +12,18 @@ _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def main() -> None:
-    """Entry point: run the command; a fixable problem is printed without a traceback and ends with exit code 1.
+    """Entry point; a stage of `dvc repro` hands its command over to a process that it shares with the others."""
+    if os.environ.get("DVC_STAGE"):
+        from spavl_dag.cli.shared_process import hand_over
+
+        code = hand_over(sys.argv[1:])
+        if code is not None:
+            sys.exit(code)
+    run_command()
+
+
+def run_command() -> None:
+    """Run the command in this process; a fixable problem is printed without a traceback and ends with exit code 1.
 
     Ctrl-C ends with 130 and SIGTERM with 143, after what has to be put away was put away.
     """
