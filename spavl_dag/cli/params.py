@@ -56,6 +56,7 @@ def ready_params(project: Project) -> tuple[Params, Taxonomy]:
         *evaluation_problems(params),
         *_templates(params, project),
         *_classes(params, taxonomy),
+        *_keywords(params, taxonomy),
         *_batches(params, project),
     ]
     refuse(problems, project.params_file.name)
@@ -80,6 +81,15 @@ def _classes(params: Params, taxonomy: Taxonomy) -> Iterator[Problem]:
         if strange := sorted(set(entry.data.classes or ()) - known):
             wrong = f"the taxonomy has no class {', '.join(strange)}"
             yield Problem(f"{path}.data.classes", wrong, f"see {params.taxonomy.file}")
+
+
+def _keywords(params: Params, taxonomy: Taxonomy) -> Iterator[Problem]:
+    """Classes that the taxonomy file gives no keywords, where keywords are taken from it."""
+    bare = [harm.slug for harm in taxonomy.classes if not harm.keywords]
+    if params.keywords.source == "file" and bare:
+        some = ", ".join(bare[:5]) + (", …" if len(bare) > 5 else "")
+        wrong = f"{params.taxonomy.file} has no keywords for {len(bare)} class(es): {some}"
+        yield Problem("keywords.source", wrong, "list some there, or set it to `model`: roles.keywords writes them")
 
 
 def _batches(params: Params, project: Project) -> Iterator[Problem]:

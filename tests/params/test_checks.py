@@ -188,3 +188,13 @@ def test_what_was_made_can_be_looked_at_without_what_it_was_made_of() -> None:
     params = copy.deepcopy(DEFAULT)
     folder_of_images(folder="nowhere")(params)
     assert [problem.path for problem in missing_inputs(parse_params(params, CHECKOUT), CHECKOUT)] == ["images.folder"]
+
+
+def test_classes_without_keywords_are_told_where_the_file_should_give_them(root: Path) -> None:
+    (root / "mine.json").write_text('{"Physical harm": {"Dangerous acts": ["Weapons", "Gambling"]}}')
+
+    def mine(source: str) -> Change:
+        return lambda p: (p["taxonomy"].update(file="mine.json"), p["keywords"].update(source=source))
+
+    assert "keywords.source: mine.json has no keywords for 2 class(es): weapons, gambling" in told(root, mine("file"))
+    ready_params(write(root, mine("model")))
