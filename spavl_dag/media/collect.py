@@ -6,8 +6,8 @@ Images are kept byte for byte as they came; their name is the beginning of their
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,21 @@ class Collected:
     passed_over: pl.DataFrame
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a source gives: rows of the tables, before near duplicates are grouped.
+
+    Attributes:
+        images: Rows of `images` without `near_duplicate_group`; their files lie in `files/` of the target.
+        quarantine: Rows of `quarantine`.
+        passed_over: Files of the user that don't look like images.
+    """
+
+    images: list[dict[str, Any]]
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
 def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: Path | None, target: Path) -> Collected:
     """Collect images and write their files.
 
@@ -45,20 +60,15 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: P
         params: Source and filters.
         taxonomy: The harm classes.
         seed: Of the drawn cards.
-        folder: Where images come from, for source `folder`.
+        folder: Where images come from, for a source that reads a folder.
         target: Folder of the artifact; files go into `files/` below it.
 
     Raises:
         MissingInputError: The folder isn't there, or not one usable image was found.
     """
     (target / FILES).mkdir(parents=True, exist_ok=True)
-    quarantine: list[dict[str, Any]] = []
-    passed_over: list[str] = []
-    if folder is None:
-        rows = list(_cards(params, taxonomy, seed, target))
-    else:
-        rows, quarantine, passed_over = _from_folder(params, taxonomy, folder, target)
-    rows.sort(key=lambda row: row["image_id"])
+    found = SOURCES[params.source](params, taxonomy, seed, folder, target)
+    rows = sorted(found.images, key=lambda row: str(row["image_id"]))
     from spavl_dag.media.duplicates import near_duplicate_groups
 
     groups = near_duplicate_groups([row["phash"] for row in rows], params.near_duplicate_distance)
@@ -66,8 +76,8 @@ def collect_images(params: ImageParams, taxonomy: Taxonomy, seed: int, folder: P
         row["near_duplicate_group"] = group
     return Collected(
         images=frame(Images, rows),
-        quarantine=frame(ImageQuarantine, quarantine).sort("file", "reason"),
-        passed_over=frame(PassedOverFiles, [{"file": file} for file in passed_over]),
+        quarantine=frame(ImageQuarantine, found.quarantine).sort("file", "reason"),
+        passed_over=frame(PassedOverFiles, [{"file": file} for file in found.passed_over]),
     )
 
 
@@ -94,7 +104,7 @@ def missing_classes(taxonomy: Taxonomy, images: pl.DataFrame, keywords: pl.DataF
     )
 
 
-def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> Iterator[dict[str, Any]]:
+def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, _folder: Path | None, target: Path) -> Found:
     """Cards of every class; a card that two classes share is one image of both."""
     from spavl_dag.demo.cards import card_caption, card_png, class_cards, draw_card
     from spavl_dag.media.duplicates import perceptual_hash
@@ -127,17 +137,18 @@ def _cards(params: ImageParams, taxonomy: Taxonomy, seed: int, target: Path) -> 
                 "license": params.license,
                 "notes": "",
             }
-    yield from found.values()
+    return Found(list(found.values()))
 
 
-def _from_folder(
-    params: ImageParams, taxonomy: Taxonomy, folder: Path, target: Path
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+def _from_folder(params: ImageParams, taxonomy: Taxonomy, _seed: int, folder: Path | None, target: Path) -> Found:
+    """Images of the user's folder; what can't be used is quarantined."""
     from spavl_dag.media.files import read_image_bytes
     from spavl_dag.media.ingest import scan_folder
 
-    if not folder.is_dir():
-        raise MissingInputError(f"images.folder: {folder} is not a folder", "Fix the path in params.yaml.")
+    if folder is None or not folder.is_dir():
+        raise MissingInputError(
+            f"images.folder: {folder or params.folder} is not a folder", "Fix the path in params.yaml."
+        )
     ingest = scan_folder(
         folder,
         folder / params.manifest if params.manifest else None,
@@ -182,4 +193,11 @@ def _from_folder(
             }
         )
     quarantine = [{"file": q.file, "reason": q.reason, "detail": q.detail} for q in ingest.quarantine]
-    return rows, quarantine, ingest.ignored
+    return Found(rows, quarantine, list(ingest.ignored))
+
+
+SOURCES: Mapping[str, Callable[[ImageParams, Taxonomy, int, Path | None, Path], Found]] = {
+    "pictograms": _cards,
+    "folder": _from_folder,
+}
+"""What `images.source` may name: called with params, taxonomy, seed, folder (or None) and the artifact's folder."""

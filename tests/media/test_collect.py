@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from spavl_dag.errors import MissingInputError
-from spavl_dag.media.collect import Collected, collect_images
+from spavl_dag.media.collect import SOURCES, Collected, collect_images
 from spavl_dag.params.sections import ImageParams
 from spavl_dag.taxonomy import load_taxonomy
 from tests.media.test_ingest import encoded, put
@@ -58,3 +59,8 @@ def test_what_is_passed_over_is_told(tmp_path: Path) -> None:
         collect(tmp_path)
     put(tmp_path, "mine/theft/a.png", encoded(seed=1))
     assert collect(tmp_path).passed_over["file"].to_list() == ["theft/photo", "theft/photo.txt"]
+
+
+def test_every_source_of_the_params_is_collected_by_a_function_of_its_own() -> None:
+    assert set(SOURCES) == set(get_args(ImageParams.model_fields["source"].annotation))
+    assert len(set(SOURCES.values())) == len(SOURCES)
