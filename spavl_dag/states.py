@@ -1,7 +1,8 @@
 """The states a model call can end in.
 
-`ok`, `refused`, `unparsable` and `permanent_error` are final: the call is never made again under the same key.
-`transient_error` is recorded for the record's sake and made again by the next run.
+`ok`, `refused`, `unparsable` and `permanent_error` are final: the call is not made again under the same key, but for
+a permanent error of which someone asks for just that (`spavl run --retry failed`). `transient_error` is recorded for
+the record's sake and made again by the next run.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,17 +43,22 @@ def run(
     partition: Annotated[
         str | None, typer.Option("--partition", "-p", help="Which part: a key of models: or of experiments:.")
     ] = None,
+    retry: Annotated[
+        Literal["failed"] | None,
+        typer.Option(help="`failed` also asks again what ended in a permanent error.", show_default=False),
+    ] = None,
     project: ProjectOption = None,
 ) -> None:
     """Make one artifact, or one part of it. This is what `dvc repro` calls for each stage.
 
     Only model calls that were never made before are made; the result is recorded in DVC, Dagster and MLflow.
 
-    Examples: `spavl run captions`, `spavl run responses --partition high_cool`, `spavl run checkpoints -p dpo`
+    Examples: `spavl run captions`, `spavl run responses --partition high_cool`, `spavl run checkpoints -p dpo`,
+    `spavl run responses -p high_cool --retry failed`
     """
     from spavl_dag.cli.running import run_artifact
 
-    run_artifact(Project.find(project), artifact, partition)
+    run_artifact(Project.find(project), artifact, partition, retry_failed=retry == "failed")
 
 
 @app.command()

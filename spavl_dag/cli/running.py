@@ -20,8 +20,14 @@ from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.load import load_graph
 
 
-def run_artifact(project: Project, artifact: str, partition: str | None) -> None:
+def run_artifact(project: Project, artifact: str, partition: str | None, *, retry_failed: bool = False) -> None:
     """Make one artifact.
+
+    Args:
+        project: The project.
+        artifact: Which.
+        partition: Which part of it, where it has some.
+        retry_failed: Whether calls that ended in a permanent error are made again.
 
     Raises:
         SpavlError: It could not be made; the old one is untouched.
@@ -31,7 +37,7 @@ def run_artifact(project: Project, artifact: str, partition: str | None) -> None
     refuse_outdated(graph)
     started = time.monotonic()
     with ProgressReporter() as progress:
-        make_and_record(graph, stage, DvcCommit(graph), progress)
+        make_and_record(graph, stage, DvcCommit(graph), progress, retry_failed=retry_failed)
     Console(stderr=True).print(f"made {stage.name} in {time.monotonic() - started:.1f} s", highlight=False)
     if not inside_repro():  # there, every second counts, and the sensor of `dagster dev` and `spavl ui` see to it
         _tell_dagster(graph)

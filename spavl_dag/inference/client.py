@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spavl_dag.errors import EngineError
+from spavl_dag.inference.budget import SPENT, Budget
 from spavl_dag.inference.engines.base import Engine
 from spavl_dag.inference.keys import CallKeys, row_seed
 from spavl_dag.inference.ledger import CallRow, Ledger
@@ -95,6 +96,8 @@ class ModelClient:
         seed: The project's seed; part of every key.
         counts: Where calls are counted.
         progress: Told about calls made, under the role's name.
+        budget: How much this process may ask; None for any number.
+        retry_failed: Whether calls that ended in a permanent error are made again.
     """
 
     def __init__(
@@ -108,8 +111,12 @@ class ModelClient:
         seed: int,
         counts: CallCounts,
         progress: Progress = no_progress,
+        budget: Budget | None = None,
+        retry_failed: bool = False,
     ) -> None:
         """Compile the template; nothing is asked yet."""
+        self._budget = budget or Budget()
+        self._retry_failed = retry_failed
         self.spec = spec
         self._ledger = ledger
         self._engine = engine
@@ -129,6 +136,7 @@ class ModelClient:
 
         Raises:
             EngineError: The model can't be run, or calls failed in a way that another run may fix.
+            BudgetError: No more may be asked; what was answered is in the ledger.
             ParamsError: The template needs a variable that this role doesn't have.
         """
         conversations = [single_turn(self._render(each.variables), each.image, self.spec.system) for each in prompts]
@@ -143,7 +151,7 @@ class ModelClient:
         first_of: dict[bytes, int] = {}
         for index, key in enumerate(keys):
             first_of.setdefault(key, index)
-        missing = self._ledger.missing(list(first_of))
+        missing = self._ledger.missing(list(first_of), retry_failed=self._retry_failed)
         self._counts.asked += len(keys)
         self._counts.saved += len(first_of) - len(missing)
         if missing:
@@ -157,14 +165,19 @@ class ModelClient:
         by_key = {request.key: request for request in requests}
         done, transient = 0, ""
         failed = 0
-        for batch in self._engine().generate(requests, self.spec.decoding):
+        self._budget.refuse(self.spec.role, 0, len(requests))
+        for batch in self._engine().generate(requests[: self._budget.calls_left()], self.spec.decoding):
             self._ledger.append([self._row(by_key[made.key], samples[made.key], made, classify) for made in batch])
             for made in batch:
                 self._counts.add(made)
+                SPENT.calls += 1
+                SPENT.usd += made.cost_usd
                 if not made.state.is_final:
                     failed, transient = failed + 1, made.error or ""
             done += len(batch)
             self._progress(self.spec.role, done, len(requests))
+            if done < len(requests):
+                self._budget.refuse(self.spec.role, done, len(requests))
         if failed:
             raise EngineError(
                 f"{failed} of {len(requests)} calls of {self.spec.role} failed for the moment: {transient}",

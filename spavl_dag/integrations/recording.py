@@ -33,6 +33,7 @@ def make_and_record(
     progress: Progress = no_progress,
     *,
     wait: bool = False,
+    retry_failed: bool = False,
     dagster_run: str | None = None,
 ) -> Recorded:
     """Make a stage, record it in DVC and log it to MLflow.
@@ -43,11 +44,12 @@ def make_and_record(
         commit: Records in DVC.
         progress: Told about long work.
         wait: Whether to wait for another process that makes it.
+        retry_failed: Whether calls that ended in a permanent error are made again.
         dagster_run: The Dagster run that makes it, if one does.
 
     Raises:
         SpavlError: It could not be made or recorded.
     """
-    finished = make(graph, stage, progress, curve_callback(graph, stage), wait=wait)
+    finished = make(graph, stage, progress, curve_callback(graph, stage), wait=wait, retry_failed=retry_failed)
     how = commit.record(finished)
     return Recorded(finished, how, log_finished(graph, finished, dagster_run))

@@ -129,6 +129,12 @@ class RuntimeParams(Section):
     engines: Annotated[dict[str, EngineRuntime], Field(description="by their keys of engines, or by kind")] = Field(
         default_factory=dict
     )
+    budget_calls: Annotated[int | None, Field(ge=1, description="model calls of one command")] = None
+    budget_usd: Annotated[float | None, Field(gt=0, description="what they may cost")] = None
+    budget_hours: Annotated[float | None, Field(gt=0, description="how long it may ask")] = None
+    max_failed_share: Annotated[
+        float, Field(ge=0, le=1, description="of a table's calls; more errors than that keep the old artifact")
+    ] = 0.2
     training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
 
 

@@ -5,7 +5,7 @@ Every check gives one outcome, also when it passed, so that its history has no g
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,6 +14,10 @@ import polars as pl
 
 from spavl_dag.pipeline.declaration import Asset, Checked
 from spavl_dag.schemas import Table, polars_schema
+from spavl_dag.states import CallState
+
+CALLS_CHECK = "calls_succeeded"
+_CALLS_DESCRIPTION = "At most runtime.max_failed_share of the calls ended in an error."
 
 SHOWN_IDS = 10
 """Failing ids named in messages and check metadata; all failing rows go to a file."""
@@ -62,11 +66,18 @@ def declared_checks(asset: Asset) -> list[tuple[str, str, Literal["error", "warn
     schemas: list[tuple[str, str, Literal["error", "warn"]]] = [
         (f"schema_{table.name}", _schema_description(table.name), "error") for table in asset.tables
     ]
-    return schemas + [(check.name, check.description, check.severity) for check in asset.checks]
+    calls: list[tuple[str, str, Literal["error", "warn"]]] = (
+        [(CALLS_CHECK, _CALLS_DESCRIPTION, "error")] if _has_states(asset) else []
+    )
+    return schemas + calls + [(check.name, check.description, check.severity) for check in asset.checks]
 
 
 def run_checks(
-    asset: Asset, tables: Mapping[str, pl.DataFrame], inputs: Mapping[str, Any], metrics: Mapping[str, float]
+    asset: Asset,
+    tables: Mapping[str, pl.DataFrame],
+    inputs: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    max_failed_share: float = 1.0,
 ) -> list[Outcome]:
     """Run all checks of an artifact.
 
@@ -75,6 +86,7 @@ def run_checks(
         tables: Its new tables, by name.
         inputs: What its function was given.
         metrics: Its numbers.
+        max_failed_share: How many of a table's calls may have ended in a permanent error.
 
     Returns:
         An outcome per check. When a schema is broken the other checks are not run: they rely on it.
@@ -82,11 +94,39 @@ def run_checks(
     outcomes = [_against_schema(table.name, tables[table.name], table.schema) for table in asset.tables]
     if any(outcome.blocks for outcome in outcomes):
         return outcomes
+    if _has_states(asset):
+        outcomes.append(_calls_succeeded(tables, max_failed_share))
     rows = tables[asset.tables[0].name].height if asset.tables else 0
     checked = Checked(tables, inputs, metrics)
     return outcomes + [
         Outcome(check.name, check.description, check.severity, rows, check.broken(checked)) for check in asset.checks
     ]
+
+
+def _has_states(asset: Asset) -> bool:
+    return any(_state_columns(polars_schema(table.schema)) for table in asset.tables)
+
+
+def _state_columns(columns: Iterable[str]) -> list[str]:
+    return [column for column in columns if column == "state" or column.endswith("_state")]
+
+
+def _calls_succeeded(tables: Mapping[str, pl.DataFrame], most: float) -> Outcome:
+    """Whether few enough calls ended in an error: many are no property of the rows, but of a server or a setting."""
+    rows, worst, details = 0, pl.DataFrame(), []
+    for name, table in tables.items():
+        if not (columns := _state_columns(table.columns)):
+            continue
+        rows += table.height
+        failed = table.filter(pl.any_horizontal(pl.col(columns) == CallState.PERMANENT_ERROR.value))
+        if failed.height > most * table.height:
+            share = failed.height / table.height
+            details.append(
+                f"{failed.height:,} of {table.height:,} rows of '{name}' ended in an error ({share:.0%}; "
+                f"runtime.max_failed_share is {most:.0%}). `spavl run ... --retry failed` asks them again"
+            )
+            worst = failed if worst.is_empty() else worst
+    return Outcome(CALLS_CHECK, _CALLS_DESCRIPTION, "error", rows, worst, tuple(details))
 
 
 def _schema_description(table: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from spavl_dag.inference.budget import Budget
 from spavl_dag.inference.client import CallCounts, ModelClient
 from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
@@ -26,6 +27,7 @@ class Clients:
         ledger: All model calls.
         owner: Artifact and partition that the calls are made for; noted with them.
         progress: Told about calls: what is asked, how many are done, how many there are.
+        retry_failed: Whether calls that ended in a permanent error are made again.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Clients:
         ledger: Ledger,
         owner: tuple[str, str | None],
         progress: Progress,
+        *,
+        retry_failed: bool = False,
     ) -> None:
         self.counts = CallCounts()
         self._root = root
@@ -44,6 +48,7 @@ class Clients:
         self._ledger = ledger
         self._owner = owner
         self._progress = progress
+        self._retry_failed = retry_failed
 
     def role(self, name: str) -> ModelClient:
         """Asks the model of a role of params.yaml, such as `judge`."""
@@ -78,7 +83,8 @@ class Clients:
         self, role: str, engine: str, model: ResolvedModel, system: str | None, prompt: str, decoding: Decoding
     ) -> ModelClient:
         entry = self._params.engine(engine)
-        settings = engine_settings(entry, self._params.runtime, engine, model)
+        runtime = self._params.runtime
+        settings = engine_settings(entry, runtime, engine, model)
         artifact, partition = self._owner
         return ModelClient(
             ModelSpec(
@@ -98,4 +104,6 @@ class Clients:
             seed=self._params.seed,
             counts=self.counts,
             progress=self._progress,
+            budget=Budget(runtime.budget_calls, runtime.budget_usd, runtime.budget_hours),
+            retry_failed=self._retry_failed,
         )

@@ -91,6 +91,7 @@ def make(
     curve: CurveCallback = no_curve,
     *,
     wait: bool = False,
+    retry_failed: bool = False,
 ) -> Finished:
     """Make an artifact and put it in its place.
 
@@ -100,6 +101,7 @@ def make(
         progress: Told about long work.
         curve: Told about a training's curve.
         wait: Whether to wait for another process that makes it; else that is an error.
+        retry_failed: Whether calls that ended in a permanent error are made again.
 
     Raises:
         SpavlError: A missing input, a busy artifact, failed calls, or (as BrokenError) bad rows.
@@ -115,12 +117,12 @@ def make(
                 "Make what is missing first, or everything up to here with `dvc repro`.",
             )
         staging = store.staging(asset, stage.partition)
-        run = Run(graph, stage, ledger, staging, progress, curve)
+        run = Run(graph, stage, ledger, staging, progress, curve, retry_failed)
         inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
         result = asset.function(**inputs)
         tables = {spec.name: table for spec, table in zip(asset.tables, result.tables, strict=True)}
         summary = summarize(asset, result, staging)
-        outcomes = run_checks(asset, tables, inputs, summary.metrics)
+        outcomes = run_checks(asset, tables, inputs, summary.metrics, graph.params.runtime.max_failed_share)
         failing = {o.check: o.failing for o in outcomes if not o.passed and not o.failing.is_empty()}
         files = store.keep_failures(asset, stage.partition, failing)
         if any(outcome.blocks for outcome in outcomes):
@@ -171,7 +173,8 @@ def check_content(graph: Graph, stage: Stage, content: Content) -> Sequence[Outc
     with Ledger(graph.project.ledger) as ledger:
         run = Run(graph, stage, ledger, graph.project.work)
         inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
-    return run_checks(asset, content.tables, inputs, content.summary.metrics)
+    share = graph.params.runtime.max_failed_share
+    return run_checks(asset, content.tables, inputs, content.summary.metrics, share)
 
 
 def summarize(asset: Asset, result: AnyResult, folder: Path) -> Summary:

@@ -52,6 +52,7 @@ class Run:
     staging: Path
     progress: Progress = no_progress
     curve: CurveCallback = no_curve
+    retry_failed: bool = False
     project: Project = field(init=False)
     params: Params = field(init=False)
     store: Store = field(init=False)
@@ -78,7 +79,15 @@ class Run:
     def models(self) -> Clients:
         """Makes model clients, and counts their calls."""
         owner = (self.stage.artifact, self.stage.partition)
-        return Clients(self.project.root, self.params, self.weights, self.ledger, owner, self.progress)
+        return Clients(
+            self.project.root,
+            self.params,
+            self.weights,
+            self.ledger,
+            owner,
+            self.progress,
+            retry_failed=self.retry_failed,
+        )
 
     def folder(self, artifact: str) -> Path:
         """Folder of an upstream artifact, or of its same partition."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spavl_dag.errors import EngineError, ParamsError
+from spavl_dag.inference.budget import Budget, BudgetError, Spending
 from spavl_dag.inference.client import Prompt
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.request import ImageRef, Message, single_turn
@@ -52,6 +53,58 @@ def test_a_permanent_error_is_an_answer_and_is_not_asked_again(tmp_path: Path):
     again, engine = client(tmp_path, "{{ q }}", lambda request: "fine now")
     assert again.ask([Prompt({"q": "x"})])[0].state is CallState.PERMANENT_ERROR
     assert engine.asked == []
+
+
+def test_what_failed_for_good_is_asked_again_where_someone_wants_it(tmp_path: Path):
+    items = [Prompt({"q": q}) for q in ("a", "b", "c")]
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: ValueError("no") if request.prompt != "b" else "B")
+    assert [answer.text for answer in ask.ask(items)] == ["", "B", ""]
+
+    retry, engine = client(
+        tmp_path, "{{ q }}", lambda request: "A" if request.prompt == "a" else ValueError("still"), retry_failed=True
+    )
+    assert [(answer.text, answer.error) for answer in retry.ask(items)] == [("A", None), ("B", None), ("", "still")]
+    assert [request.prompt for request in engine.asked] == ["a", "c"]
+
+    later, engine = client(tmp_path, "{{ q }}", lambda request: "not asked")
+    assert [answer.text for answer in later.ask(items)] == ["A", "B", ""]
+    assert engine.asked == []
+
+
+@pytest.fixture
+def nothing_spent(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("spavl_dag.inference.client.SPENT", spent := Spending())
+    monkeypatch.setattr("spavl_dag.inference.budget.SPENT", spent)
+
+
+@pytest.mark.parametrize(
+    ("budget", "first", "told"),
+    [
+        (Budget(calls=10), 10, r"10 calls of runtime.budget_calls 10; 10 of 30 missing calls of roles.test were made"),
+        (Budget(usd=3.0), 16, r"4.00 USD of runtime.budget_usd 3.00; 16 of 30"),
+        (Budget(hours=1e-9), 0, r"hours of runtime.budget_hours 1e-09; 0 of 30"),
+    ],
+)
+def test_a_budget_stops_between_batches_and_what_was_answered_is_kept(
+    tmp_path: Path, nothing_spent: None, budget: Budget, first: int, told: str
+):
+    items = [Prompt({"q": str(i)}) for i in range(30)]
+    ask, engine = client(tmp_path, "{{ q }}", lambda request: request.prompt, budget=budget)
+    with pytest.raises(BudgetError, match=told):
+        ask.ask(items)
+    assert len(engine.asked) == first
+    with pytest.raises(BudgetError):
+        ask.ask(items)
+    assert len(engine.asked) == first, "it is spent for all that this process still wants"
+
+    again, engine = client(tmp_path, "{{ q }}", lambda request: request.prompt)
+    assert [answer.text for answer in again.ask(items)] == [str(i) for i in range(30)]
+    assert len(engine.asked) == 30 - first
+
+
+def test_a_budget_that_is_just_enough_is_enough(tmp_path: Path, nothing_spent: None):
+    ask, _ = client(tmp_path, "{{ q }}", lambda request: request.prompt, budget=Budget(calls=30))
+    assert len(ask.ask([Prompt({"q": str(i)}) for i in range(30)])) == 30
 
 
 def test_the_state_a_parser_gives_is_kept_with_the_call(tmp_path: Path):

@@ -182,17 +182,20 @@ def test_two_ledgers_on_one_file_behave_like_a_dict(
             (one, other)[writer].append(new)
             rows += new
             reader = (other, one)[writer]
-            final = {r.key: r for r in reversed(rows) if r.state.is_final}
-            counted = {r.key: r for r in rows if not r.state.is_final} | final
+            texts = {r.key: r for r in reversed(rows) if r.state.has_text}
+            counted = {r.key: r for r in rows} | texts
+            final = {k for k, r in counted.items() if r.state.is_final}
             assert reader.missing(asked) == list(dict.fromkeys(k for k in asked if k not in final))
+            failed = reader.missing(asked, retry_failed=True)
+            assert failed == list(dict.fromkeys(k for k in asked if k not in texts))
             assert {k: plain(r) for k, r in reader.fetch(asked).items()} == {k: plain(r) for k, r in counted.items()}
             assert {k: out.text for k, out in reader.fetch_outputs(asked).items()} == {
                 k: r.text for k, r in counted.items()
             }
         for n in range(9):
             assert [plain(r) for r in one.attempts(key(n))] == [plain(r) for r in rows if r.key == key(n)]
-        finals = [r.key for r in rows if r.state.is_final]
-        assert one.repeated_calls() == sum(finals.count(k) > 1 for k in set(finals))
+        paid = [r.key for r in rows if r.state.has_text]
+        assert one.repeated_calls() == sum(paid.count(k) > 1 for k in set(paid))
         assert one.count() == one.calls_of_run("0") + one.calls_of_run("1") == len(rows)
         assert sum(line.calls for line in one.summary()) == len(rows)
 

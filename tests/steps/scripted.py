@@ -41,11 +41,16 @@ class ScriptedEngine:
             return Generation(request.key, CallState.TRANSIENT_ERROR, "", "error", error=str(said))
         if isinstance(said, Exception):
             return Generation(request.key, CallState.PERMANENT_ERROR, "", "error", error=str(said))
-        return Generation(request.key, CallState.OK, said, "stop", 5, 7)
+        return Generation(request.key, CallState.OK, said, "stop", 5, 7, cost_usd=0.25)
 
 
 def client(
-    folder: Path, template: str, script: Script, role: str = "roles.test", progress: Progress = no_progress
+    folder: Path,
+    template: str,
+    script: Script,
+    role: str = "roles.test",
+    progress: Progress = no_progress,
+    **options: Any,
 ) -> tuple[ModelClient, ScriptedEngine]:
     """A client with a ledger in the folder."""
     engine = ScriptedEngine(script)
@@ -58,5 +63,6 @@ def client(
         seed=42,
         counts=CallCounts(),
         progress=progress,
+        **options,
     )
     return made, engine

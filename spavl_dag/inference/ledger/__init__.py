@@ -6,9 +6,9 @@ and holds no API keys.
 
 Key
     16 bytes from `spavl_dag.inference.keys`. Not unique: a call that failed for the moment is made again, and
-    two processes may race to make the same one. Every attempt is a row. On reading, the first final row
-    of a key wins (the lowest id), so what was projected once never changes; without one, the last
-    transient row is shown.
+    two processes may race to make the same one. Every attempt is a row. On reading, the first row with a
+    text of a key wins (the lowest id), so what was projected once never changes; without one, the last
+    error is shown. A permanent error is final as well, but a text that a retry brings replaces it.
 
 Layout
     calls           One row per attempt. Result columns come first and the prompt last: projections skip

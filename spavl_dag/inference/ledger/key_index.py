@@ -18,6 +18,7 @@ from spavl_dag.inference.keys import KEY_BYTES
 
 _Ids = npt.NDArray[np.int64]
 _Words = npt.NDArray[np.uint64]
+_Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class _Level:
 
     first: _Words
     second: _Words
-    ids: _Ids  # negative for transient rows
+    ids: _Ids  # twice the id; negative for errors, and then odd for final ones
 
     @classmethod
     def of(cls, first: _Words, second: _Words, ids: _Ids) -> Self:
@@ -51,32 +52,37 @@ class _Level:
             open_ = open_[place[open_] < len(self.first)]
             open_ = open_[self.first[place[open_]] == first[open_]]
             hit = open_[self.second[place[open_]] == second[open_]]
-            found[hit] = self.ids[place[hit]]  # a later transient row replaces an earlier one
+            found[hit] = self.ids[place[hit]]  # a later error replaces an earlier one
             open_ = open_[found[open_] <= 0]
             place[open_] += 1
 
 
 class KeyIndex:
-    """Which row counts for a key: its first final one, else its last transient one."""
+    """Which row counts for a key: its first one with a text, else its last error."""
 
     def __init__(self) -> None:
         self._levels: list[_Level] = []
 
-    def add(self, keys: bytes, ids: _Ids, is_transient: npt.NDArray[np.bool_]) -> None:
+    def add(self, keys: bytes, ids: _Ids, has_text: _Flags, is_final: _Flags) -> None:
         """Add rows, newer than all that were added before.
 
         Args:
             keys: Their keys, one after the other (16 bytes each).
             ids: Their ids, ascending, from 1 (shape: rows).
-            is_transient: Whether they are transient (shape: rows).
+            has_text: Whether a text came back (shape: rows).
+            is_final: Whether they aren't asked again by themselves (shape: rows).
         """
-        self._levels.append(_Level.of(*_words(keys), np.where(is_transient, -ids, ids)))
+        encoded = np.where(has_text, 2 * ids, -2 * ids - (is_final & ~has_text))
+        self._levels.append(_Level.of(*_words(keys), encoded))
         while len(self._levels) > 1 and len(self._levels[-2].ids) <= 2 * len(self._levels[-1].ids):
             newer = self._levels.pop()
             self._levels.append(self._levels.pop().merged(newer))
 
-    def look_up(self, keys: Sequence[bytes]) -> _Ids:
-        """Return for each key the id of its row: negative for a transient one, 0 where there is none.
+    def look_up(self, keys: Sequence[bytes]) -> tuple[_Ids, _Flags, _Flags]:
+        """Which row counts for each key.
+
+        Returns:
+            Ids, 0 where there is none; whether the row has a text; whether it is final (shape of each: keys).
 
         Raises:
             ValueError: A key isn't 16 bytes long.
@@ -88,11 +94,11 @@ class KeyIndex:
         order = np.argsort(first)  # neighbours in the arrays are asked for one after the other
         first, second = first[order], second[order]
         found = np.zeros(len(keys), dtype=np.int64)
-        for level in self._levels:  # oldest first: the first final row settles a key
+        for level in self._levels:  # oldest first: the first row with a text settles a key
             level.look_up(first, second, found)
         result = np.empty_like(found)
         result[order] = found
-        return result
+        return np.abs(result) // 2, result > 0, (result > 0) | (result % 2 == 1)
 
 
 def _words(keys: bytes) -> tuple[_Words, _Words]:

@@ -28,7 +28,7 @@ from spavl_dag.inference.ledger.rows import (
     storable,
     tallies,
 )
-from spavl_dag.inference.ledger.schema import CODES, IS_FINAL, STATES, TRANSIENT
+from spavl_dag.inference.ledger.schema import CODES, HAS_TEXT, IS_FINAL, STATES
 from spavl_dag.inference.request import Generation
 from spavl_dag.progress import Progress, no_progress
 
@@ -63,6 +63,10 @@ def _generation(
         cost_usd,
         None if error is None else restored(error),
     )
+
+
+def _flags(zeros_and_ones: bytes) -> npt.NDArray[np.bool_]:
+    return np.frombuffer(zeros_and_ones, dtype=np.bool_)
 
 
 class Ledger:
@@ -193,15 +197,21 @@ class Ledger:
             [(batch, *sums) for sums in tallies(rows, shared, codes)],
         )
 
-    def missing(self, keys: Sequence[bytes]) -> list[bytes]:
-        """Return the keys without a final row: input order, each once."""
-        not_final = np.flatnonzero(self._look_up(keys) <= 0).tolist()
-        return list(dict.fromkeys([keys[number] for number in not_final]))
+    def missing(self, keys: Sequence[bytes], *, retry_failed: bool = False) -> list[bytes]:
+        """Return the keys that are to be asked: input order, each once.
+
+        Args:
+            keys: What is wanted.
+            retry_failed: Whether final errors are to be asked again too; else only keys without a final row.
+        """
+        _, has_text, is_final = self._look_up(keys)
+        wanted = np.flatnonzero(~(has_text if retry_failed else is_final)).tolist()
+        return list(dict.fromkeys([keys[number] for number in wanted]))
 
     def fetch(self, keys: Sequence[bytes]) -> dict[bytes, CallRow]:
         """Return the row that counts of each key that has any.
 
-        That is the first final one, else the last transient one. In the order of `keys`.
+        That is the first one with a text, else the last error. In the order of `keys`.
         """
         chosen = self._chosen(keys)
         found = {row.key: row for row in self.rows(chosen.values())}
@@ -255,12 +265,12 @@ class Ledger:
         return self._number("SELECT coalesce(sum(calls), 0) FROM batches WHERE run_id = ?", run_id)
 
     def repeated_calls(self) -> int:
-        """Return the number of keys that were paid for more than once: those with several final rows."""
+        """Return the number of keys that were paid for more than once: those with several texts."""
         seen: set[bytes] = set()
         repeated: set[bytes] = set()
         with clear_rows(self.path):
             for blob, states in self._db.execute("SELECT keys, states FROM batches"):
-                for key in compress(split_keys(blob), states.translate(IS_FINAL)):
+                for key in compress(split_keys(blob), states.translate(HAS_TEXT)):
                     (repeated if key in seen else seen).add(key)
         return len(repeated)
 
@@ -283,7 +293,9 @@ class Ledger:
         """Id of the newest row, 0 where there is none."""
         return int(self._db.execute("SELECT coalesce(max(id), 0) FROM calls").fetchone()[0])
 
-    def _look_up(self, keys: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    def _look_up(
+        self, keys: Sequence[bytes]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """`KeyIndex.look_up`, after reading what this and other processes appended meanwhile."""
         query = "SELECT id, first_call, calls, keys, states FROM batches WHERE id > ? ORDER BY id"
         with clear_rows(self.path):
@@ -294,14 +306,15 @@ class Ledger:
                     raise damaged(self.path, "its index doesn't fit its rows")
                 ranges = (np.arange(start, start + size) for start, size in zip(firsts, sizes, strict=True))
                 ids = np.concatenate(list(ranges))
-                codes = np.frombuffer(b"".join(states), dtype=np.uint8)
-                self._index.add(b"".join(blobs), ids, codes == TRANSIENT)
+                codes = b"".join(states)
+                has_text, is_final = (_flags(codes.translate(table)) for table in (HAS_TEXT, IS_FINAL))
+                self._index.add(b"".join(blobs), ids, has_text, is_final)
                 self._seen = batches[-1]
         return self._index.look_up(keys)
 
     def _chosen(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """Key → id of the row that counts, for the keys that have any: input order, each once."""
-        ids = np.abs(self._look_up(keys)).tolist()
+        ids = self._look_up(keys)[0].tolist()
         return {key: number for key, number in zip(keys, ids, strict=True) if number}
 
     def _complete(self, chosen: dict[bytes, int], found: dict[bytes, _T]) -> dict[bytes, _T]:

@@ -47,8 +47,9 @@ class _Batch(NamedTuple):
 def merge(target: Ledger, files: Sequence[Path], progress: Progress = no_progress) -> list[Merged]:
     """Append the batches of other ledgers, with their runs and times, that a ledger doesn't have yet.
 
-    Every attempt is kept, so that none that was paid for is lost. Where both have a key's result, the one that the
+    Every attempt is kept, so that none that was paid for is lost. Where both have a key's text, the one that the
     target had first goes on to count, then that of the file that is named first: what was projected stays as it is.
+    A text counts before an error.
     The files are only read. Batches are copied whole, some at a time; after a kill or a full disk, merging again goes
     on with those that are missing.
 
@@ -140,9 +141,12 @@ def _copy(target: Ledger, batches: Sequence[_Batch], here: _Here) -> Merged:
         }
         new = conflicting = 0
         for row in final:
-            result = (row.state, row.text)
-            new += row.key not in there
-            conflicting += there.setdefault(row.key, result) != result
+            result, held = (row.state, row.text), there.get(row.key)
+            if held is None or (row.state.has_text and not held[0].has_text):  # a text counts before an error
+                new += 1
+                there[row.key] = result
+            else:
+                conflicting += held != result
         for batch in missing:
             target.write(batch.rows, batch.run_id, batch.created_at)
     results = sum(sum(batch.states.translate(IS_FINAL)) for batch in batches)

@@ -17,9 +17,9 @@ CODES = {
     CallState.TRANSIENT_ERROR: 4,
 }
 STATES = {code: state for state, code in CODES.items()}
-TRANSIENT = CODES[CallState.TRANSIENT_ERROR]
-# Code → 1 for final states, as bytes.translate takes it.
+# Code → 1 for states that are final, or that have a text, as bytes.translate takes it.
 IS_FINAL = bytes(code in STATES and STATES[code].is_final for code in range(256))
+HAS_TEXT = bytes(code in STATES and STATES[code].has_text for code in range(256))
 
 # For each table the columns that tell its rows apart, each by itself.
 _TABLES = {

@@ -20,6 +20,9 @@ from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.make import BrokenError, check_content, read_content
 from spavl_dag.progress import Progress
 
+RETRY_TAG = "spavl/retry"
+"""A run with this tag and the value `failed` asks again what ended in a permanent error."""
+
 _PROGRESS_LINES = 10
 """Log lines of a long piece of work."""
 
@@ -67,7 +70,8 @@ def build_asset(graph: Graph, asset: Asset) -> dg.AssetsDefinition:
 
 def _materialize(context: dg.AssetExecutionContext, graph: Graph, stage: Stage) -> Iterator[Yielded]:
     observe_sources(graph, context.instance, graph.sources_of(graph.asset(stage.artifact)))
-    if not Lock(graph).why_stale(stage):
+    retry = context.run.tags.get(RETRY_TAG) == "failed" and graph.asset(stage.artifact).uses_models
+    if not Lock(graph).why_stale(stage) and not retry:
         context.log.info(f"{stage.name} is up to date: nothing to do")
         yield _up_to_date(graph, stage)
         return
@@ -78,7 +82,15 @@ def _materialize(context: dg.AssetExecutionContext, graph: Graph, stage: Stage) 
     for needed in _missing_baseline(graph, stage):
         context.log.info(f"{needed.name}, which {stage.name} is compared with, is made first")
         make_and_record(graph, needed, commit, _reporting(context), wait=True, dagster_run=context.run_id)
-    recorded = make_and_record(graph, stage, commit, _reporting(context), wait=True, dagster_run=context.run_id)
+    recorded = make_and_record(
+        graph,
+        stage,
+        commit,
+        _reporting(context),
+        wait=True,
+        retry_failed=retry,
+        dagster_run=context.run_id,
+    )
     yield dg.MaterializeResult(
         data_version=dg.DataVersion(recorded.finished.data_version),
         metadata=_metadata(graph, recorded),

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from spavl_dag.integrations.dagster.assets import build_asset
+from spavl_dag.integrations.dagster.assets import RETRY_TAG, build_asset
 from spavl_dag.integrations.dagster.keys import OWNERS, partitions_of, source_key
 from spavl_dag.integrations.dagster.runs import clear_dead_runs, one_process
 from spavl_dag.integrations.dagster.sync import synchronize
@@ -48,11 +48,22 @@ def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definit
             dg.define_asset_job(
                 "build_dataset", upstream - sources, description="From pictures to the preference dataset."
             ),
+            dg.define_asset_job(
+                "retry_failed",
+                dg.AssetSelection.assets(*_answering(graph)),
+                tags={RETRY_TAG: "failed"},
+                description="Asks again for answers and labels what ended in an error; whatever succeeded stays.",
+            ),
             dg.define_asset_job("align", made - upstream, description="From the dataset to scores and report."),
         ],
         sensors=[_sensor(graph)],
         executor=one_process,
     )
+
+
+def _answering(graph: Graph) -> list[str]:
+    """Artifacts with a part per answering model."""
+    return [name for name, asset in graph.assets.items() if asset.partitions == "models"]
 
 
 def _source(graph: Graph, source: Source) -> dg.AssetSpec | dg.SourceAsset:
