@@ -128,10 +128,24 @@ def _dvc(project: Project) -> Iterator[Finding]:
         return
     try:
         yield Finding("dvc", run_dvc(project, ["--version"]).strip())
+        if stopping := _stops_dvc(project):
+            yield Finding("dvc repository", f"DVC can't hash {stopping}", "`spavl graph write` names it in .dvcignore")
+            return
         run_dvc(project, ["status", "--quiet", "--json"])
         yield Finding("dvc repository", "readable")
     except DvcError as error:
         yield Finding("dvc repository", str(error.message).splitlines()[-1], "git init && dvc init, or fix dvc.yaml")
+
+
+def _stops_dvc(project: Project) -> str:
+    """What every dvc command would fail on, or wait for without end; "" where there is nothing, or nothing is known."""
+    from spavl_dag.integrations.dvc.ignore_file import find_unnamed
+    from spavl_dag.pipeline.load import load_graph
+
+    try:
+        return ", ".join(find_unnamed(load_graph(project)))
+    except SpavlError:  # told by another check
+        return ""
 
 
 def _stages(project: Project) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 from rich.tree import Tree
 
+from spavl_dag.integrations.dvc.ignore_file import ignore_unhashable
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.integrations.dvc.stages_file import compare_stages_file, write_stages_file
 from spavl_dag.pipeline.graph import Graph, Stage
@@ -21,6 +22,7 @@ def write_graph(project: Project) -> None:
     """Write dvc.yaml, and the page of the documentation that lists the artifacts, from assets/ and params.yaml."""
     graph = load_graph(project)
     written = write_stages_file(graph)
+    ignore_unhashable(graph.with_fresh_eyes())
     Console().print("dvc.yaml written" if written else "dvc.yaml is as it should be", highlight=False)
     page = project.root / PAGE
     if page.parent.is_dir():

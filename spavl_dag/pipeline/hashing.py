@@ -2,6 +2,9 @@
 
 A file's hash is the md5 of its bytes; a folder's is the md5 of a JSON list of its files, with `.dir` behind it. So a
 data version shown in Dagster is the very string that dvc.lock holds. A test compares both against a real `dvc`.
+
+DVC enters no link to a folder, and fails or waits for ever on what is no readable file (a pipe, a link that leads
+nowhere). Such entries have no hash here; `.dvcignore` must name them for DVC (`integrations.dvc.ignore_file`).
 """
 
 from __future__ import annotations
@@ -10,10 +13,14 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+
+FOUND, END = "# Found by spavl: ", "# End of what spavl found."
+"""First and last line of what `.dvcignore` names because DVC can't hash it; a hash here doesn't depend on it."""
 
 
 class ContentHasher:
@@ -28,9 +35,9 @@ class ContentHasher:
         self.root = root
         self._memory_file = memory
         ignore = root / ".dvcignore"
-        lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+        text = ignore.read_text(encoding="utf-8") if ignore.is_file() else ""
         # DVC always leaves these two out of folders it hashes.
-        self._ignored = GitIgnoreSpec.from_lines([".dvc/", ".git/", *lines])
+        self._ignored = GitIgnoreSpec.from_lines([".dvc/", ".git/", *split_ignored(text)[0]])
         self._known: dict[str, list[object]] = {}
         self._grown = False
         if memory is not None and memory.is_file():
@@ -45,9 +52,14 @@ class ContentHasher:
             return self._file(path)
         if not path.is_dir():
             return None
-        entries = [{"md5": self._file(file), "relpath": file.relative_to(path).as_posix()} for file in self._walk(path)]
+        files = [file for file, trouble in self._walk(path) if trouble is None]
+        entries = [{"md5": self._file(file), "relpath": file.relative_to(path).as_posix()} for file in files]
         entries.sort(key=lambda entry: entry["relpath"])
         return hashlib.md5(json.dumps(entries, sort_keys=True).encode()).hexdigest() + ".dir"
+
+    def unhashable(self, path: Path) -> dict[Path, str]:
+        """Files and folders below a folder that DVC can't hash, with the reason; they have no part in its hash."""
+        return {entry: trouble for entry, trouble in self._walk(path) if trouble} if path.is_dir() else {}
 
     def save(self) -> None:
         """Keep what was learnt for the next process, where this user may write."""
@@ -72,17 +84,44 @@ class ContentHasher:
         self._grown = True
         return digest
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, str | None]]:
+        """All files, and what can't be hashed with the reason; a folder of which that is true is not entered."""
         for entry in sorted(folder.iterdir()):
             if self._is_ignored(entry):
                 continue
-            if entry.is_dir():
+            trouble = _trouble(entry)
+            if trouble or not entry.is_dir():
+                yield entry, trouble
+            elif not entry.is_symlink():
                 yield from self._walk(entry)
-            elif entry.is_file():
-                yield entry
 
     def _is_ignored(self, path: Path) -> bool:
         if not path.is_relative_to(self.root):
             return False
         relative = path.relative_to(self.root).as_posix()
         return self._ignored.match_file(f"{relative}/" if path.is_dir() else relative)
+
+
+def split_ignored(text: str) -> tuple[list[str], list[str]]:
+    """The lines of a `.dvcignore`: the user's, and those between `FOUND` and `END`."""
+    lines = [line.strip() for line in text.split("\n")]  # as DVC reads them
+    begin = next((number for number, line in enumerate(lines) if line.startswith(FOUND)), None)
+    if begin is None or END not in lines[begin:]:
+        return lines, []
+    end = lines.index(END, begin)
+    return lines[:begin] + lines[end + 1 :], lines[begin + 1 : end]
+
+
+def _trouble(entry: Path) -> str | None:
+    """Why DVC can't hash an entry of a folder, or None where it can."""
+    if any("\ud800" <= char <= "\udfff" for char in entry.name):
+        return "its name is not UTF-8"
+    try:
+        mode = entry.stat().st_mode
+    except OSError as error:  # also a link in circles
+        return "a link that leads nowhere" if entry.is_symlink() else error.strerror
+    if stat.S_ISDIR(mode):
+        return None if entry.is_symlink() or os.access(entry, os.R_OK | os.X_OK) else "may not be read"
+    if not stat.S_ISREG(mode):
+        return "a pipe, a socket or a device"
+    return None if os.access(entry, os.R_OK) else "may not be read"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 
 from spavl_dag.integrations.dvc.command import DvcError, inside_repro, run_dvc
+from spavl_dag.integrations.dvc.ignore_file import ignore_unhashable
 from spavl_dag.integrations.dvc.lock_file import keep_lock, read_lock
 from spavl_dag.pipeline.graph import Graph
 from spavl_dag.pipeline.make import Finished
@@ -58,6 +59,7 @@ class DvcCommit:
         names = {finished.stage.name for finished in waiting} - changed.keys()
         if names:
             read_lock(graph.project)  # a cut one is put back first: DVC would refuse it
+            ignore_unhashable(graph)
             run_dvc(graph.project, ["commit", "--force", *_targets(graph, names)])
             keep_lock(graph.project)
         if changed:
