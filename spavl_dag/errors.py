@@ -6,6 +6,7 @@ command line can print it without a traceback and Dagster can show it as the fai
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 
@@ -61,3 +62,18 @@ class OtherCheckoutError(SpavlError):
     def __init__(self, root: Path, message: str, hint: str) -> None:
         super().__init__(message, hint)
         self.root = root
+
+
+_HINTS = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space and run it again: what was done is kept."
+    ),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "See to it that you may read and write there."),
+    errno.EXDEV: "It must lie on the same disk as the project's other folders: no link to another one.",
+}
+
+
+def from_system(error: OSError) -> SpavlError:
+    """What the system refused, in words."""
+    place = f"{error.filename}: " if error.filename else ""
+    return SpavlError(f"{place}{error.strerror or error}", _HINTS.get(error.errno or 0, "See to it and run it again."))

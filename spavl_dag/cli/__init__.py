@@ -7,6 +7,10 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from spavl_dag.errors import SpavlError
 
 _INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
@@ -27,7 +31,7 @@ def run_command() -> None:
 
     Ctrl-C ends with 130 and SIGTERM with 143, after what has to be put away was put away.
     """
-    from spavl_dag.errors import OtherCheckoutError, SpavlError
+    from spavl_dag.errors import OtherCheckoutError, SpavlError, from_system
 
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):
@@ -40,13 +44,10 @@ def run_command() -> None:
     except SpavlError as error:
         if isinstance(error, OtherCheckoutError):
             _run_code_of_experiment(error.root)
-        from rich.console import Console
-        from rich.text import Text
-
-        console = Console(stderr=True)
-        console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
-        if error.hint:
-            console.print(Text(error.hint), soft_wrap=True)
+        _tell(error)
+        sys.exit(1)
+    except OSError as error:  # a full disk, no permission: nothing that a traceback explains
+        _tell(from_system(error))
         sys.exit(1)
     except (KeyboardInterrupt, SystemExit) as ended:
         # typer makes an exit code of Ctrl-C
@@ -54,6 +55,16 @@ def run_command() -> None:
         if code in _INTERRUPTED:
             print("interrupted; finished calls are in the ledger and are not made again", file=sys.stderr)
         sys.exit(code)
+
+
+def _tell(error: SpavlError) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True)
+    console.print(Text(f"error: {error.message}", style="bold red"), soft_wrap=True)
+    if error.hint:
+        console.print(Text(error.hint), soft_wrap=True)
 
 
 def _run_code_of_experiment(root: Path) -> None:

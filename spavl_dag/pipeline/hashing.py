@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +42,8 @@ class ContentHasher:
         self._known: dict[str, list[object]] = {}
         self._grown = False
         if memory is not None and memory.is_file():
-            try:
-                self._known = json.loads(memory.read_text(encoding="utf-8"))
-            except (ValueError, OSError):
-                self._known = {}  # a memory, not a source: lost is only time
+            with contextlib.suppress(ValueError, OSError, RecursionError):  # a memory, not a source: lost is only time
+                self._known = _entries_of(json.loads(memory.read_text(encoding="utf-8")))
 
     def md5(self, path: Path) -> str | None:
         """Hash of a file or folder as dvc.lock would hold it; None when there is nothing."""
@@ -110,6 +109,16 @@ def split_ignored(text: str) -> tuple[list[str], list[str]]:
         return lines, []
     end = lines.index(END, begin)
     return lines[:begin] + lines[end + 1 :], lines[begin + 1 : end]
+
+
+def _entries_of(content: object) -> dict[str, list[object]]:
+    """What of a memory's file is as this class writes it: size, time, inode and a hash."""
+    entries = content.items() if isinstance(content, dict) else ()
+    return {path: entry for path, entry in entries if isinstance(entry, list) and _is_entry(entry)}
+
+
+def _is_entry(entry: list[object]) -> bool:
+    return len(entry) == 4 and isinstance(entry[3], str) and re.fullmatch("[0-9a-f]{32}", entry[3]) is not None
 
 
 def _trouble(entry: Path) -> str | None:

@@ -44,7 +44,7 @@ class KeptTrainings:
         """
         text = json.dumps(decisive, sort_keys=True, ensure_ascii=False)
         work = self._run.project.trainings / f"{name}-{hashlib.md5(text.encode()).hexdigest()}"
-        if not (work / _DONE).is_file():
+        if _read_done(work) is None:
             shutil.rmtree(work, ignore_errors=True)
             (work / "final").mkdir(parents=True)
             numbers = dict(make(work / "final"))
@@ -52,12 +52,20 @@ class KeptTrainings:
             unfinished.write_text(json.dumps(numbers, sort_keys=True), encoding="utf-8")
             unfinished.replace(work / _DONE)
         link_files(work / "final", self._run.staging)
-        found: dict[str, Any] = json.loads((work / _DONE).read_text(encoding="utf-8"))
-        return found
+        return _read_done(work) or {}
 
     def content(self, path: Path) -> str | None:
         """Hash of a file or folder."""
         return self._run.graph.hasher.md5(path)
+
+
+def _read_done(work: Path) -> dict[str, Any] | None:
+    """The numbers of a finished training; None where it isn't finished, or the note is damaged."""
+    try:
+        content = json.loads((work / _DONE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def link_files(source: Path, target: Path) -> None:

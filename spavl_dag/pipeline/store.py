@@ -38,22 +38,26 @@ class Store:
         """One table of an artifact.
 
         Raises:
-            MissingInputError: It was not made yet.
+            MissingInputError: It was not made yet, or is damaged.
         """
-        return pl.read_parquet(self._there(asset, f"{table}.parquet", partition), glob=False)
+        file = self._there(asset, f"{table}.parquet", partition)
+        try:
+            return pl.read_parquet(file, glob=False)
+        except pl.exceptions.PolarsError as error:
+            raise self._damaged(file, asset, partition) from error
 
     def read_document(self, asset: Asset, name: str, partition: str | None = None) -> Any:
         """A JSON document of an artifact.
 
         Raises:
-            MissingInputError: It was not made yet.
+            MissingInputError: It was not made yet, or is damaged.
         """
-        return json.loads(self._there(asset, name, partition).read_text(encoding="utf-8"))
+        return self._parsed(self._there(asset, name, partition), asset, partition)
 
     def find_document(self, asset: Asset, name: str, partition: str | None = None) -> Any:
         """A JSON document of an artifact, or None where it has no such document."""
         file = self.project.root / asset.out(partition) / name
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return self._parsed(file, asset, partition) if file.is_file() else None
 
     @contextmanager
     def lock(self, asset: Asset, partition: str | None, *, wait: bool = False) -> Iterator[None]:
@@ -126,6 +130,19 @@ class Store:
             rows.write_parquet(file)
             files.append(file)
         return files
+
+    def _parsed(self, file: Path, asset: Asset, partition: str | None) -> Any:
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise self._damaged(file, asset, partition) from error
+
+    def _damaged(self, file: Path, asset: Asset, partition: str | None) -> MissingInputError:
+        stage = _name(asset, partition)
+        return MissingInputError(
+            f"{file.relative_to(self.project.root)} is damaged: it can't be read any more",
+            f"Get it back with `dvc checkout --force {stage}`, or make it again with `dvc repro {stage}`.",
+        )
 
     def _there(self, asset: Asset, name: str, partition: str | None) -> Path:
         file = self.project.root / asset.out(partition) / name

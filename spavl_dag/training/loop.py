@@ -26,6 +26,7 @@ from spavl_dag.errors import SpavlError
 from spavl_dag.inference.engines.loading import pick_device
 from spavl_dag.params.training import OptimizerParams
 from spavl_dag.training.batches import split_batch
+from spavl_dag.training.state import file_hashes, is_intact, read_noted
 
 _STATE_FILE = "state.json"
 
@@ -179,6 +180,7 @@ class States:
         self._accelerator.wait_for_everyone()
         if self._accelerator.is_main_process:
             content = {"step": step, "schedule": self._scheduler.state_dict(), "extra": dict(extra)}
+            content["files"] = file_hashes(unfinished)
             (unfinished / _STATE_FILE).write_text(json.dumps(content), encoding="utf-8")
             old = self._whole()
             unfinished.rename(self._folder / f"step-{step}")
@@ -187,15 +189,19 @@ class States:
         self._accelerator.wait_for_everyone()
 
     def restore(self) -> tuple[int, dict[str, float]]:
-        """Load the newest state; returns its step and extra numbers, or 0 and nothing if there is none."""
-        whole = self._whole()
+        """Load the newest whole state; returns its step and extra numbers, or 0 and nothing if there is none."""
+        whole = {folder: content for folder in self._folder.glob("step-*") if (content := _content(folder))}
+        self._accelerator.wait_for_everyone()
+        if self._accelerator.is_main_process:  # what is damaged must not be in the way of the state of the same step
+            for folder in set(self._folder.glob("step-*")) - whole.keys():
+                shutil.rmtree(folder)
         if not whole:
             return 0, {}
         newest = max(whole, key=lambda folder: int(folder.name.removeprefix("step-")))
         # Frozen weights are missing from the state.
         deepspeed = self._accelerator.distributed_type is DistributedType.DEEPSPEED
         self._accelerator.load_state(str(newest), **{"load_module_strict" if deepspeed else "strict": False})
-        content = json.loads((newest / _STATE_FILE).read_text(encoding="utf-8"))
+        content = whole[newest]
         self._scheduler.load_state_dict(content["schedule"])
         return content["step"], content["extra"]
 
@@ -206,6 +212,12 @@ class States:
 
     def _whole(self) -> list[Path]:
         return [file.parent for file in self._folder.glob(f"step-*/{_STATE_FILE}")]
+
+
+def _content(folder: Path) -> dict[str, Any] | None:
+    """What a state notes of itself; None for one that was damaged since, or has no note of its files."""
+    content = read_noted(folder / _STATE_FILE)
+    return content if content and is_intact(folder, content.get("files", {_STATE_FILE: ""})) else None
 
 
 def _without_frozen(models: list[nn.Module], weights: list[dict[str, Any]], folder: str) -> None:

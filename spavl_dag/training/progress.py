@@ -44,16 +44,19 @@ class Curve:
 
 
 def read_curve(work: Path) -> list[dict[str, Any]]:
-    """Rows of a work folder's curve; a last line that was cut short by a kill is left out."""
+    """Rows of a work folder's curve; a last line that was cut short by a kill, and all behind damage, is left out."""
     file = work / CURVE_FILE
     if not file.is_file():
         return []
     rows = []
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
+            row = json.loads(line)
         except ValueError:
             break
+        if not isinstance(row, dict) or "step" not in row:
+            break
+        rows.append(row)
     return rows
 
 

@@ -26,7 +26,7 @@ from spavl_dag.training.examples import Encoder, PreferenceRow, read_rows, rejec
 from spavl_dag.training.job import Job
 from spavl_dag.training.models import load_processor
 from spavl_dag.training.progress import read_curve
-from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text
+from spavl_dag.training.state import CHECKPOINTS, FINAL, REJECTED, SUMMARY, publish_text, read_noted
 from spavl_dag.training.versions import Method
 
 TrainMethod = Callable[[Job, Sequence[PreferenceRow], Encoder, Progress], None]
@@ -82,8 +82,7 @@ def train(job: Job, progress: Progress = no_progress) -> TrainingResult:
         TrainingFailedError: A process of `accelerate launch` failed.
         NotFiniteError: The loss is no number any more.
     """
-    finished = job.work / SUMMARY
-    if not finished.is_file():
+    if read_noted(job.work / SUMMARY) is None:
         _check(job)
         job.work.mkdir(parents=True, exist_ok=True)
         config = job.runtime.accelerate
@@ -92,12 +91,22 @@ def train(job: Job, progress: Progress = no_progress) -> TrainingResult:
         else:
             _sort_out(job, progress)  # once, before several processes read the outcome
             _launch(job, Path(config), progress)
+    elif _read_rejected(job.work) is None:
+        _sort_out(job, progress)
     return TrainingResult(
         folder=job.work / FINAL,
         curve=read_curve(job.work),
-        summary=json.loads(finished.read_text(encoding="utf-8")),
+        summary=json.loads((job.work / SUMMARY).read_text(encoding="utf-8")),
         rejected=pl.read_parquet(job.work / REJECTED, glob=False),
     )
+
+
+def _read_rejected(work: Path) -> pl.DataFrame | None:
+    """The rows that were rejected; None where that isn't known, or no more."""
+    try:
+        return pl.read_parquet(work / REJECTED, glob=False)
+    except (OSError, pl.exceptions.PolarsError):
+        return None
 
 
 def run_here(job: Job, progress: Progress) -> None:
@@ -131,8 +140,8 @@ def _sort_out(job: Job, progress: Progress) -> tuple[list[PreferenceRow], Encode
     encoder = Encoder(processor, job.template, job.system, longest, end_tokens)
     rows = read_rows(job.rows)
     file = job.work / REJECTED
-    if file.is_file():
-        rejected = set(pl.read_parquet(file, glob=False)["row_id"])
+    if (known := _read_rejected(job.work)) is not None:
+        rejected = set(known["row_id"])
         return [row for row in rows if row.row_id not in rejected], encoder
     answers, new_tokens = _read_of_rows(job.training)
     kept, table = reject_untrainable(

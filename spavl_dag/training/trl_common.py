@@ -6,6 +6,7 @@ forgets begin and end tokens that a template doesn't write, is out of the game.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from spavl_dag.training.job import Job
 from spavl_dag.training.loop import deterministic, draw_seed
 from spavl_dag.training.models import Loaded, load_base, save_weights
 from spavl_dag.training.progress import Curve, CurveCallback
-from spavl_dag.training.state import CHECKPOINTS, FINAL, publish
+from spavl_dag.training.state import CHECKPOINTS, FINAL, file_hashes, is_intact, publish, publish_text, read_noted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,7 +39,7 @@ COMMON_METRICS = {"loss": "loss", "learning_rate": "learning_rate", "grad_norm":
 
 _TRAINED = "trained.safetensors"
 _WHOLE = "whole"
-"""A file that is put into a checkpoint last."""
+"""A file that is put into a checkpoint last: the hashes of the others."""
 
 
 class ExactStates:
@@ -213,15 +214,19 @@ def run_trainer(
 
 
 def newest_whole(checkpoints: Path) -> Path | None:
-    """The checkpoint with the most steps that was written to its end."""
-    whole = [path.parent for path in checkpoints.glob(f"checkpoint-*/{_WHOLE}")]
-    return max(whole, key=_step, default=None)
+    """The checkpoint with the most steps that was written to its end and wasn't damaged since."""
+    return max(filter(_is_whole, checkpoints.glob("checkpoint-*")), key=_step, default=None)
 
 
 def _drop_broken(checkpoints: Path) -> None:
     for path in checkpoints.glob("checkpoint-*"):
-        if not (path / _WHOLE).is_file():
+        if not _is_whole(path):
             shutil.rmtree(path)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    hashes = read_noted(checkpoint / _WHOLE)
+    return hashes is not None and is_intact(checkpoint, hashes)
 
 
 def _step(checkpoint: Path) -> int:
@@ -241,4 +246,5 @@ class _MarkWhole(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+            publish_text(folder / _WHOLE, json.dumps(file_hashes(folder)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,9 +52,18 @@ def test_a_remembered_hash_is_the_file_s_own(tmp_path_factory, first: bytes, sec
     assert (ContentHasher(folder, memory).md5(file) == before) is (first == second)
 
 
-def test_a_broken_memory_is_forgotten(tmp_path: Path):
-    (tmp_path / "memory.json").write_text("{")
+DAMAGE = ("{", "[]", "null", '"x"', "3", '{"FILE": 3}', '{"FILE": {"a": 1}}', '{"FILE": [1]}', '{"FILE": [STAMP]}')
+
+
+@pytest.mark.parametrize(
+    "damage", [*DAMAGE, '{"FILE": [STAMP, null]}', '{"FILE": [STAMP, "abc"]}', "\udcff", "[" * 10**5]
+)
+def test_a_broken_memory_is_forgotten(tmp_path: Path, damage: str):
     (tmp_path / "file").write_text("x")
+    found = (tmp_path / "file").stat()
+    stamp = f"{found.st_size}, {found.st_mtime_ns}, {found.st_ino}"
+    text = damage.replace("FILE", str(tmp_path / "file")).replace("STAMP", stamp)
+    (tmp_path / "memory.json").write_text(text, errors="surrogateescape")
     hasher = ContentHasher(tmp_path, tmp_path / "memory.json")
     assert hasher.md5(tmp_path / "file") == "9dd4e461268c8034f5c8564e155c67a6"
     hasher.save()

@@ -230,6 +230,43 @@ def test_killed_in_another_process_and_a_broken_checkpoint(start: Path, tmp_path
     assert same_files(train(jobs[1], nothing).folder, whole.folder)
 
 
+@pytest.mark.parametrize("damaged", ["newest", "all", "notes"])
+def test_damaged_states_cost_no_more_than_their_steps(start: Path, tmp_path: Path, damaged: str) -> None:
+    """Cut, flipped or lost files: an older whole state is used, or none, and the weights are the same."""
+    runtime = {"checkpoint_every": 1}
+    jobs = [job_of("dpo", start, tmp_path / name, pairs=24, epochs=1, runtime=runtime) for name in ("whole", "parts")]
+    whole = train(jobs[0], nothing)
+    run_until(jobs[1], 3)  # before its checkpoint is made
+    work = jobs[1].work
+    one, two = work / "checkpoints" / "checkpoint-1", work / "checkpoints" / "checkpoint-2"
+    if damaged == "newest":
+        content = bytearray((two / "optimizer.pt").read_bytes())
+        content[len(content) // 2] ^= 1
+        (two / "optimizer.pt").write_bytes(content)
+    elif damaged == "all":
+        (two / "trained.safetensors").write_bytes((two / "trained.safetensors").read_bytes()[:1000])
+        (one / "trainer_state.json").unlink()
+    else:
+        (two / "whole").write_text("{")
+        (work / "rejected.parquet").write_bytes(b"PAR1")
+        (work / "curve.jsonl").write_bytes((work / "curve.jsonl").read_bytes() + b"\xff\xfe")
+    seen: list[int] = []
+    parts = train(jobs[1], lambda label, done, _total: seen.append(done) if label == "dpo" else None)
+    assert seen[0] == (0 if damaged == "all" else 1)
+    assert same_files(parts.folder, whole.folder)
+    assert parts.curve == whole.curve
+
+
+@pytest.mark.parametrize("name", ["summary.json", "rejected.parquet"])
+def test_damaged_notes_of_a_finished_training_are_made_again(start: Path, tmp_path: Path, name: str) -> None:
+    job = job_of("dpo", start, tmp_path, pairs=8, epochs=1)
+    before = train(job, nothing)
+    (job.work / name).write_bytes((job.work / name).read_bytes()[:20])
+    after = train(job, nothing)
+    assert (after.summary, after.curve) == (before.summary, before.curve)
+    assert after.rejected.equals(before.rejected)
+
+
 def test_a_reward_model_with_another_processor_reads_along(start: Path, tmp_path: Path, rater: Path) -> None:
     job = job_of("grpo", start, tmp_path, rater)
     _, encoder = rows_and_encoder(job)

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from spavl_dag.errors import SpavlError
+from spavl_dag.errors import SpavlError, from_system
 from spavl_dag.integrations.dagster.keys import MODEL_POOL, OWNERS, dependencies, partitions_of
 from spavl_dag.integrations.dagster.metadata import check_results, check_specs, content_metadata, static_metadata
 from spavl_dag.integrations.dagster.sync import observe_sources
@@ -64,6 +64,8 @@ def build_asset(graph: Graph, asset: Asset) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from error
         except SpavlError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        except OSError as error:
+            raise dg.Failure(str(from_system(error)), allow_retries=False) from error
 
     return compute
 

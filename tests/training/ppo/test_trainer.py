@@ -67,6 +67,21 @@ def test_stopped_and_resumed_is_undisturbed(
     assert not (killed.work / "states").exists()
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.bin", "state.json"])
+def test_a_damaged_state_is_not_gone_on_from(start: Path, reward_model: Path, tmp_path: Path, file: str) -> None:
+    calm = short_job(start, reward_model, tmp_path / "calm", epochs=1, runtime={"checkpoint_every": 1})
+    undisturbed = train(calm, nothing)
+    killed = calm.model_copy(update={"work": tmp_path / "killed" / "work"})
+    interrupt_training(killed, 2)
+    (state,) = (killed.work / "states").iterdir()
+    (state / file).write_bytes((state / file).read_bytes()[:-10])
+    seen: list[int] = []
+    resumed = train(killed, lambda label, done, total: seen.append(done))
+    assert seen[0] == 0
+    assert same_files(resumed.folder, undisturbed.folder)
+    assert resumed.curve == undisturbed.curve
+
+
 def test_lora_trains_the_language_model_alone(start: Path, reward_model: Path, tmp_path: Path) -> None:
     job = short_job(start, reward_model, tmp_path, tuning=LORA | {"train_projector": False})
     result = train(job, nothing)
