@@ -53,7 +53,7 @@ def checkpoints(
     trained = trainer.train(key, experiment, selection.rows, reward_model=rewarded)
     documents = {"training.json": {**trained.result.summary, "selection": selection.as_dict()}}
     if experiment.save == "adapter":
-        documents[ADAPTER_FILE] = {"model": experiment.model, "revision": experiment.revision}
+        documents[ADAPTER_FILE] = {"model": experiment.model, "revision": trained.job.revision}
     return Result(
         curve_table(trained.result.curve),
         rejected_table(trained.result.rejected),

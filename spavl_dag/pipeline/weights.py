@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ class ResolvedModel:
     Attributes:
         path: What the engine opens: a folder or a hub id.
         identity: What a call's key holds; never a path.
-        revision: Hub revision, or the content hash of a folder.
-        hub_revision: Revision to ask a hub for; None for folders.
+        revision: Commit on the hub, or the content hash of a folder.
+        hub_revision: Commit to ask a hub for; None for folders.
         adapter: Folder of a LoRA adapter to be put onto the weights.
     """
 
@@ -50,6 +51,7 @@ class Weights:
         self._root = root
         self._base_model = base_model
         self._hasher = hasher
+        self._commits: dict[tuple[str, str], str] = {}
 
     def resolve(self, model: str, revision: str | None) -> ResolvedModel:
         """Where an entry's weights are, and what identifies them.
@@ -63,7 +65,8 @@ class Weights:
         folder = self._root / model
         if folder.is_dir():
             return self._folder(folder, folder.name)
-        return ResolvedModel(model, model, revision or "main", revision)
+        commit = self._commit(model, revision or "main")
+        return ResolvedModel(model, model, commit, commit)
 
     def of_artifact(self, folder: Path, name: str) -> ResolvedModel:
         """Weights that an asset made, or that it refers to.
@@ -89,10 +92,45 @@ class Weights:
         return self._folder(folder, name)
 
     def reference(self, model: str, revision: str | None) -> Mapping[str, str | None]:
-        """What stands in `REFERENCE_FILE`; with the content of local weights, so that a change of them is noticed."""
+        """What stands in `REFERENCE_FILE`: the commit of weights on the hub, the content of local ones.
+
+        So a change of either is noticed.
+        """
+        if model == BASE_MODEL:
+            return {"model": model, "revision": revision}
         folder = self._root / model
-        content = {"md5": self._hasher.md5(folder)} if model != BASE_MODEL and folder.is_dir() else {}
-        return {"model": model, "revision": revision, **content}
+        if folder.is_dir():
+            return {"model": model, "revision": revision, "md5": self._hasher.md5(folder)}
+        return {"model": model, "revision": self._commit(model, revision or "main")}
 
     def _folder(self, folder: Path, name: str) -> ResolvedModel:
         return ResolvedModel(str(folder), name, f"md5:{self._hasher.md5(folder)}", None)
+
+    def _commit(self, model: str, revision: str) -> str:
+        """The commit that a branch or tag stands for, once per making, so that one making uses one model."""
+        if (model, revision) not in self._commits:
+            self._commits[model, revision] = find_commit(model, revision)
+        return self._commits[model, revision]
+
+
+def find_commit(model: str, revision: str) -> str:
+    """The commit that a branch or tag of the hub stands for now: as the hub says, or, offline, the cache of it.
+
+    Args:
+        model: Hub id.
+        revision: Branch, tag or commit.
+
+    Returns:
+        The commit; the revision as it is where neither knows it, which loading the model then says.
+    """
+    if re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        # As transformers looks for it: it asks the hub, and takes the cache where that can't be reached.
+        file = hf_hub_download(model, "config.json", revision=revision)
+    except (OSError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError):
+        return revision
+    return Path(file).parent.name
