@@ -75,5 +75,6 @@ _HINTS = {
 
 def from_system(error: OSError) -> SpavlError:
     """What the system refused, in words."""
+    code = error.errno or (errno.EACCES if isinstance(error, PermissionError) else 0)  # some libraries give none
     place = f"{error.filename}: " if error.filename else ""
-    return SpavlError(f"{place}{error.strerror or error}", _HINTS.get(error.errno or 0, "See to it and run it again."))
+    return SpavlError(f"{place}{error.strerror or error}", _HINTS.get(code, "See to it and run it again."))

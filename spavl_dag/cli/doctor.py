@@ -81,8 +81,10 @@ def _folder(project: Project) -> Iterator[Finding]:
 
 def path_trouble(path: str) -> str | None:
     """Which character of a project's path a tool can't deal with, and what fails for it."""
-    if found := re.search(r"\?|%[0-9A-Fa-f]{2}", path):  # the stores are URLs, in which these mean something else
-        return f"Dagster's store can't be opened where the path has '{found[0]}'"
+    from spavl_dag.integrations.dagster.instance import url_characters
+
+    if characters := url_characters(path):
+        return f"Dagster's store can't be opened where the path has '{characters}'"
     if found := re.search(r"[*[\]]", path):  # `datasets` takes these for a pattern
         return f"`load_dataset` can't open the dataset where the path has '{found[0]}'"
     return None

@@ -35,6 +35,8 @@ def run_artifact(project: Project, artifact: str, partition: str | None, *, retr
     graph = load_graph(project)
     stage = graph.get(artifact, partition)
     refuse_outdated(graph)
+    if not inside_repro():
+        _refuse_path(project)
     started = time.monotonic()
     with ProgressReporter() as progress:
         make_and_record(graph, stage, DvcCommit(graph), progress, retry_failed=retry_failed)
@@ -54,6 +56,7 @@ def run_everything(project: Project, to: str | None) -> None:
     if to is not None:
         graph.asset(to)
     refuse_outdated(graph)
+    _refuse_path(project)
     before = _ledger_size(project)
     made = _make_stale(graph, to)
     _print_made(graph, made, before, time.monotonic() - started)
@@ -63,6 +66,7 @@ def synchronize_tools(project: Project) -> None:
     """Report to Dagster and MLflow what DVC restored or made."""
     from spavl_dag.integrations.mlflow.sync import synchronize_mlflow
 
+    _refuse_path(project)
     graph = load_graph(project)
     console = Console()
     for tool, reported in (("Dagster", _tell_dagster(graph)), ("MLflow", synchronize_mlflow(graph))):
@@ -107,13 +111,20 @@ def _make_stale(graph: Graph, to: str | None) -> list[str]:
     return made
 
 
+def _refuse_path(project: Project) -> None:
+    """Before anything is made: afterwards Dagster couldn't be told of it."""
+    from spavl_dag.integrations.dagster.instance import refuse_path
+
+    refuse_path(project)
+
+
 def _tell_dagster(graph: Graph) -> list[str]:
     from spavl_dag.integrations.dagster.definitions import build_definitions
-    from spavl_dag.integrations.dagster.instance import open_instance
+    from spavl_dag.integrations.dagster.instance import clear_store_errors, open_instance
     from spavl_dag.integrations.dagster.sync import synchronize
 
     definitions = build_definitions(graph.project, graph.assets.values())
-    with open_instance(graph.project) as instance:
+    with clear_store_errors(graph.project), open_instance(graph.project) as instance:
         return synchronize(graph.with_fresh_eyes(), definitions, instance)
 
 

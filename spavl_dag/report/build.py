@@ -122,6 +122,7 @@ def _json(document: dict[str, float]) -> bytes:
 
 
 def _csv(table: pl.DataFrame) -> bytes:
+    """The table for spreadsheets too: what they would take for a formula begins with a quote, as they write text."""
     data = io.BytesIO()
-    table.write_csv(data)
+    table.with_columns(pl.col(pl.String).str.replace(r"^([=+\-@\t\r])", "'${1}")).write_csv(data)
     return data.getvalue()

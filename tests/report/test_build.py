@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import polars as pl
 import pytest
 
-from spavl_dag.report.build import build_report
+from spavl_dag.report.build import _csv, build_report
 from spavl_dag.report.families import Family, data_scale_families
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
 from tests.report.invented import DRAWN, KEYS, PAIRS, curves, examples, gate, inputs, scores
@@ -321,6 +321,13 @@ def test_plots_for_dvc(files: dict[str, bytes]) -> None:
     assert scale["unsafe_rate"].is_sorted(descending=True)
     board = pl.read_csv(files["leaderboard.csv"])
     assert board.height == len(KEYS)
+
+
+def test_labels_are_no_formulas_of_spreadsheets() -> None:
+    labels = ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1", "DPO", "a=b"]
+    told = pl.read_csv(_csv(pl.DataFrame({"checkpoint": labels, "rate": [-0.5] * len(labels)})))
+    assert told["checkpoint"].to_list() == [*(f"'{label}" for label in labels[:6]), *labels[6:]]
+    assert told["rate"].to_list() == [-0.5] * len(labels)
 
 
 def test_curves_for_dvc(files: dict[str, bytes]) -> None:
