@@ -33,7 +33,9 @@ def limited(project: Project, bytes_per_file: int, *arguments: str) -> subproces
     environment = {**project.environment(), "PYTHONDONTWRITEBYTECODE": "1"}  # half a file of them breaks Python itself
     return subprocess.run(
         command,
-        **{"cwd": project.root, "env": environment, "preexec_fn": limit},  # type: ignore[arg-type]
+        cwd=project.root,
+        env=environment,
+        preexec_fn=limit,
         capture_output=True,
         text=True,
         check=False,
