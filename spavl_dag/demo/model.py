@@ -19,6 +19,7 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from spavl_dag.inference.engines.llava_names import published_names
+from spavl_dag.inference.engines.progress_bars import hide_loading_bars
 from spavl_dag.params.pictograms import PictogramModelParams
 
 PAD, BOS, EOS, UNKNOWN, IMAGE = "<pad>", "<s>", "</s>", "<unk>", "<image>"
@@ -183,6 +184,7 @@ def save_checkpoint(model: LlavaForConditionalGeneration, processor: LlavaProces
     which transformers and vLLM both read; transformers 5 would leave the middle out.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    hide_loading_bars()
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     for weights in folder.glob("*.safetensors"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers.utils.logging import enable_progress_bar
 
 from spavl_dag.demo.cards import CardSpec, class_cards, draw_card
 from spavl_dag.demo.language import CAUTIONS, Example, vocabulary
@@ -45,10 +46,14 @@ def test_the_same_seed_gives_the_same_files(folder: Path, tmp_path: Path) -> Non
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
 
 
-def test_another_seed_gives_other_weights(folder: Path, tmp_path: Path) -> None:
+def test_another_seed_gives_other_weights_and_nothing_of_it_is_told(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    enable_progress_bar()  # type: ignore[no-untyped-call]  # as in a process that has loaded nothing yet
     train_model(tmp_path, TINY.model_copy(update={"vision_steps": 1, "joint_steps": 1}), seed=2)
     name = "model.safetensors"
     assert (tmp_path / name).read_bytes() != (folder / name).read_bytes()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_tensors_have_their_published_names(folder: Path) -> None:

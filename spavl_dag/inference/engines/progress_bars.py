@@ -5,6 +5,6 @@ from transformers.utils.logging import disable_progress_bar
 
 
 def hide_loading_bars() -> None:
-    """Hide the bar of each opening of a folder, which would drown our own; downloads, which last, keep theirs."""
+    """Hide the bars of loading and saving, which would drown our own; downloads, which last, keep theirs."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     enable_progress_bars()
