@@ -137,9 +137,9 @@ def test_a_baseline_without_an_unsafe_rate_is_said_to_have_none() -> None:
 
 
 class TestClaims:
-    """What the numbers are not is said where they are, and nothing where nothing is to be said."""
+    """What the numbers are not is said above them and beside the paper's, and nothing where nothing is to be said."""
 
-    SECTIONS = ("summary", "leaderboard", "paper")
+    SECTIONS = ("summary", "paper")
     SENTENCES: ClassVar[dict[str, str]] = {
         "simulated": "The answers in the training data are those of simulated respondents.",
         "judge_is_base_model": "The judge, base_model, is the very model that is aligned",
@@ -151,13 +151,14 @@ class TestClaims:
         for section in self.SECTIONS:
             for sentence in (*self.SENTENCES.values(), "are drawn pictograms, not those of the published benchmarks"):
                 assert sentence in told[section], section
-        assert "The items of HarmEval, HelpEval, MM-SafetyBench, AdvBench, POPE" in told["leaderboard"]
+        assert "The items of HarmEval, HelpEval, MM-SafetyBench, AdvBench, POPE" in told["summary"]
+        assert "Read with care" not in told["leaderboard"], "it stands right above"
         assert "The items of MM-SafetyBench, AdvBench, HarmEval are" in told["paper"]
         assert "this project, drawn items" in told["paper"]
         assert "n\u00a0212, drawn" in told["leaderboard"]
         markdown = files["report.md"].decode()
-        assert markdown.count("are drawn pictograms, not those of the published benchmarks") == 3
-        assert markdown.count("> Read with care.") == 3
+        assert markdown.count("are drawn pictograms, not those of the published benchmarks") == 2
+        assert markdown.count("> Read with care.") == 2
 
     def test_none(self, files: dict[str, bytes]) -> None:
         told = " ".join(Page(files["report.html"]).text.values())
@@ -173,7 +174,7 @@ class TestClaims:
 
     def test_only_what_is_drawn_is_said_to_be(self) -> None:
         told = Page(build_report(inputs(drawn_benchmarks={"pope", "figstep"}))["report.html"]).text
-        assert "The items of POPE are drawn" in told["leaderboard"], "FigStep was not measured"
+        assert "The items of POPE are drawn" in told["summary"], "FigStep was not measured"
         assert "drawn" not in told["paper"]
 
 
