@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 
 from rich.console import Console
@@ -44,23 +46,30 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
     environment = {
         **NO_TELEMETRY,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # seven helper processes for what isn't used here
+        "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",  # MLflow's own business
         **os.environ,
         "DAGSTER_HOME": str(prepare_home(project)),
     }
     # It may hold a password, and everybody can read a command line.
-    secret = {"MLFLOW_BACKEND_STORE_URI": uri}
+    secret = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_REGISTRY_STORE_URI": uri}
     commands: Mapping[str, list[str]] = {
-        "Dagster": ["spavl_dag.integrations.dagster.guard", "dev", "--host", _HOST, "--port", str(dagster_port)],
+        "Dagster": [
+            *("spavl_dag.integrations.dagster.guard", "dev", "--host", _HOST, "--port", str(dagster_port)),
+            *("--log-level", "warning"),  # what it does is in its pages
+        ],
         "MLflow": [
             *("mlflow", "server", "--host", _HOST, "--port", str(mlflow_port)),
             *("--default-artifact-root", (project.root / "mlartifacts").as_uri(), "--workers", "1"),
+            *("--uvicorn-opts", "--log-level warning"),  # no line per request
         ],
     }
     if uri.startswith("http"):
         commands = {"Dagster": commands["Dagster"]}  # the MLflow server is elsewhere
     where = shown(uri) if "MLflow" not in commands else f"http://{_HOST}:{mlflow_port}"
-    views = _views(uri, where)
     console = Console()
+    console.print(f"starting {' and '.join(commands)}", highlight=False)
+    views = _views(uri, where)
+    addresses = {"Dagster": f"http://{_HOST}:{dagster_port}", "MLflow": where}
     servers: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, command in commands.items():
@@ -70,17 +79,19 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
                 env=environment | (secret if name == "MLflow" else {}),
                 stdin=subprocess.PIPE,
             )
-        console.print(f"Dagster: http://{_HOST}:{dagster_port}", highlight=False)
-        console.print(f"MLflow:  {where}   (Ctrl-C ends both)", highlight=False)
+        _tell_when_they_answer(console, servers, addresses)
+        if "MLflow" not in servers:
+            console.print(f"MLflow:  {where}", highlight=False, soft_wrap=True)
         for what, address in views.items():
             console.print(f"  {what}: {address}", highlight=False, soft_wrap=True)
-        while all(server.poll() is None for server in servers.values()):
+        console.print(f"Ctrl-C ends {'both' if len(servers) > 1 else 'it'}")
+        while True:
+            _refuse_ended(servers)
             time.sleep(0.5)
-        ended = [name for name, server in servers.items() if server.poll() is not None]
-        raise SpavlError(f"the {' and '.join(ended)} server ended by itself", "Its last lines are above.")
     except KeyboardInterrupt:
         console.print("stopping")
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more would leave servers behind
         for server in servers.values():
             server.send_signal(signal.SIGINT)
         for server in servers.values():
@@ -88,6 +99,40 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
                 server.wait(timeout=15)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+def _tell_when_they_answer(
+    console: Console, servers: Mapping[str, subprocess.Popen[bytes]], addresses: Mapping[str, str]
+) -> None:
+    """Print the address of each server once it can be opened.
+
+    Raises:
+        SpavlError: A server ended by itself.
+    """
+    waited_for = list(servers)
+    while waited_for:
+        _refuse_ended(servers)
+        time.sleep(0.3)
+        for name in [name for name in waited_for if _answers(addresses[name])]:
+            console.print(f"{name + ':':8} {addresses[name]}", highlight=False, soft_wrap=True)
+            waited_for.remove(name)
+
+
+def _answers(address: str) -> bool:
+    try:
+        # This machine's own servers: a proxy of the environment is not asked.
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _refuse_ended(servers: Mapping[str, subprocess.Popen[bytes]]) -> None:
+    ended = [name for name, server in servers.items() if server.poll() is not None]
+    if ended:
+        raise SpavlError(f"the {' and '.join(ended)} server ended by itself", "Its last lines are above.")
 
 
 def _views(uri: str, ui: str) -> dict[str, str]:

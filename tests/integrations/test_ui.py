@@ -73,18 +73,29 @@ def command_lines(project: Project) -> dict[int, str]:
 
 def test_both_user_interfaces_show_the_project(made_project: Project):
     dagster, mlflow = free_port(), free_port()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "spavl_dag", "ui"),
-            *("--dagster-port", str(dagster), "--mlflow-port", str(mlflow)),
-        ],
-        cwd=made_project.root,
-        env=made_project.environment(),
-        start_new_session=True,
-    )
+    log = made_project.root.parent / "ui.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "spavl_dag", "ui"),
+                *("--dagster-port", str(dagster), "--mlflow-port", str(mlflow)),
+            ],
+            cwd=made_project.root,
+            env=made_project.environment(),
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     try:
-        wait_for(f"http://127.0.0.1:{mlflow}/health", process)
-        wait_for(f"http://127.0.0.1:{dagster}/server_info", process)
+        end = time.monotonic() + 120
+        while "Ctrl-C ends both" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, "no addresses were told"
+            time.sleep(0.2)
+        # They answer at once, for they are told when they do.
+        for address in (f"http://127.0.0.1:{mlflow}", f"http://127.0.0.1:{dagster}"):
+            assert address in log.read_text()
+            urllib.request.urlopen(address, timeout=30).close()
         end = time.monotonic() + 60
         nodes = []
         while not nodes and time.monotonic() < end:  # the code location loads after the server
@@ -112,6 +123,9 @@ def test_both_user_interfaces_show_the_project(made_project: Project):
         ) as answer:
             assert "generation" in {e["name"] for e in json.load(answer)["experiments"]}
         mutation = f"http://127.0.0.1:{dagster}/graphql?query=mutation%7BfreeConcurrencySlots(runId:%22x%22)%7D"
+        told = log.read_text()
+        for noise in ("SupersessionWarning", "DAGSTER_HOME", "Registry store URI", "telemetry", " INFO", "GET /"):
+            assert noise not in told
         assert refused(mutation)
         assert refused(f"http://127.0.0.1:{dagster}/server_info", Host="evil.example")
         assert refused(f"http://127.0.0.1:{mlflow}/api/2.0/mlflow/experiments/search", Host="evil.example")
@@ -139,12 +153,12 @@ def test_no_password_is_shown_and_the_servers_end_even_when_the_command_is_kille
             stderr=output,
         )
         end = time.monotonic() + 120
-        while "Ctrl-C ends both" not in log.read_text():
+        lines: dict[int, str] = {}
+        while not any("mlflow server" in line for line in lines.values()):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < end
             time.sleep(0.05)
-        lines = command_lines(made_project)
-        assert any("mlflow server" in line for line in lines.values())
+            lines = command_lines(made_project)
         process.kill()
         process.wait()
         while command_lines(made_project):

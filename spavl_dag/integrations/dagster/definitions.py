@@ -58,6 +58,8 @@ def build_definitions(project: Project, declared: Iterable[Asset]) -> dg.Definit
         ],
         sensors=[_sensor(graph)],
         executor=one_process,
+        # Of a run its progress, and not each event of Dagster's own: those are in its pages.
+        loggers={"console": dg.colored_console_logger.configured({"log_level": "INFO"})},
     )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -102,6 +104,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _develop(arguments: Sequence[str]) -> None:
+    _drop_what_is_not_for_the_user()
     dev: Any = importlib.import_module("dagster._cli.dev")
     start = dev.open_ipc_subprocess
 
@@ -116,6 +119,13 @@ def _develop(arguments: Sequence[str]) -> None:
     dev.open_ipc_subprocess = start_guarded
     sys.argv = ["dagster", *arguments]
     importlib.import_module("dagster._cli").main()
+
+
+def _drop_what_is_not_for_the_user() -> None:
+    # "Use dg dev instead", which is another package; the user of `spavl ui` chose neither.
+    warnings.filterwarnings("ignore", "Function `dev_command` is superseded")
+    # The project's dagster.yaml is not used, says Dagster: the one in its home is a link to it.
+    logging.getLogger("dagster").addFilter(lambda record: "Found a dagster instance config" not in record.getMessage())
 
 
 def _serve(arguments: Sequence[str]) -> None:
