@@ -58,7 +58,8 @@ class EvalItem:
         category: Harm class, scenario or kind of question.
         variant: Form of the attack or sampling rule; `ONE_VARIANT` where there is only one.
         group: Items of one group are not independent of each other: variants of one question, questions on one
-            image. Intervals of pooled scores take account of it. The item's own id by default.
+            image. Intervals of pooled scores take account of it. By default the image that it is about, or else its
+            own id.
         image: What the checkpoint is shown.
         references: The right answers, most common first; empty where nothing is right or wrong.
         intent: What is really asked for, where the question hides it in the image or in a suffix: this is what a
@@ -154,6 +155,9 @@ def write_items(items: dict[str, Sequence[EvalItem]], folder: Path) -> pl.DataFr
                 except SpavlError as error:
                     unusable += 1
                     problems[f"{item.image.name}: {error.message}"] = None
+                else:
+                    if not item.group and item.image.read is not _blank_png:
+                        row["group"] = row["image_id"]
             rows.append(row)
         if problems:
             shown = "".join(f"\n  {problem}" for problem in list(problems)[:_SHOWN])

@@ -65,6 +65,21 @@ def test_equal_images_are_written_once_and_bytes_are_kept(tmp_path: Path) -> Non
     assert again.equals(table), "the order of benchmarks makes no difference"
 
 
+def test_questions_on_one_image_are_a_group_unless_the_benchmark_knows_better(tmp_path: Path) -> None:
+    red, blue = ItemImage("red", lambda: png("red")), ItemImage("blue", lambda: png("blue"))
+    questions = [
+        EvalItem("1", "?", "c", image=red),
+        EvalItem("2", "!", "c", image=red),
+        EvalItem("3", "?", "c", image=blue),
+        EvalItem("4", "?", "c", image=blue, group="own"),
+        EvalItem("5", "?", "c"),
+        EvalItem("6", "?", "c"),
+    ]
+    groups = write_items({"x": use_images(questions, "blank")}, tmp_path)["group"].to_list()
+    assert groups[0] == groups[1] != groups[2]
+    assert groups[3:] == ["own", "5", "6"], "a blank square is nobody's image"
+
+
 def test_what_can_not_be_read_is_listed(tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(png("red")[:40])
