@@ -127,6 +127,11 @@ def normalize_question(raw: str) -> NormalizedQuestion:
     return NormalizedQuestion(text, tuple(change for change in CHANGES if change in changes))
 
 
+def without_invisible(text: str) -> str:
+    """A text without the characters that nobody sees; joiners stay."""
+    return _INVISIBLE.sub("", text)
+
+
 def one_line(text: str) -> str:
     """A text in canonical Unicode form, on one line, without invisible characters; fit for any table."""
     return " ".join(_make_visible(text, set()).split())

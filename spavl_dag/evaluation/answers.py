@@ -24,6 +24,13 @@ _NEGATION = re.compile(
     re.IGNORECASE,
 )
 _AFFIRMATION = re.compile(r"\b(?:yes|yeah|yep)\b", re.IGNORECASE)
+# Denials that no word of _NEGATION shows, and negations that deny nothing: how they are meant is not guessed.
+_IN_OTHER_WORDS = re.compile(
+    r"\b(?:hardly|barely|scarcely|rarely|seldom|lacks?|lacking|absence|absent|missing|impossible|unlikely|doubtful|doubt"
+    r"|false|untrue|incorrect|wrong|nothing but|not (?:just|only|merely|one but))\b",
+    re.IGNORECASE,
+)
+_SOMETHING_ELSE = re.compile(r"\b(?:instead of|rather than|only|zero|0)\b", re.IGNORECASE)
 _STATEMENT = re.compile(
     r"(?:in (?:the|this) (?:image|picture|photo),? )?(?:there(?:'s| is| are)|it is|it's|i (?:can )?see"
     r"|the \w+ (?:is|shows|has|contains))\b",
@@ -31,13 +38,18 @@ _STATEMENT = re.compile(
 )
 # What such a clause denies is not the statement before it: "there are two dogs, and none of them is asleep".
 _ASIDE = re.compile(
-    r"[,;]?\s*(?:\b(?:which|who|whose|where|none of|neither of)\b|\bthat (?=(?:is|are|was|were|do|does|has|have|can"
+    r"[,;]?\s*(?:\bwith(?:out| (?:no|not))\b|\bnot (?:far|too|very|quite|fully|yet)\b"
+    r"|\bno[- ](?:parking|smoking|entry|stopping|swimming|trespassing|littering|dogs allowed)\b"
+    r"|\b(?:that|which) (?:says?|reads?)\b|\b(?:which|who|whose|where|none of|neither of)\b|\bthat (?=(?:is|are"
+    r"|was|were|do|does|has|have|can"
     r"|seems?"
     r"|appears?|looks?)\b|\w+n't\b|cannot\b)|\b(?:and|but|although|though|while|because|since) (?:it|they|he|she|its"
     r"|their"
     r"|none|neither|both|all|some|most)\b)[^,;]*",
     re.IGNORECASE,
 )
+# The question, before its answer.
+_REPEATED = re.compile(r"\A(?:q(?:uestion)?: ?)?(?!yes\b|no\b)[^.!?]{1,200}\?\s+(?=\S)", re.IGNORECASE)
 # The word that opens, taken back or with a value: "yes or no", "yes: false", "no - wait, yes".
 _TAKEN_BACK = re.compile(
     r"\W*(?:(?:or|and|/)\W*)?(?:yes|no|true|false|[01]|n/a)\b(?! (?:doubt|problem|question))"
@@ -45,7 +57,6 @@ _TAKEN_BACK = re.compile(
     re.IGNORECASE,
 )
 _PAUSE = re.compile(r"\W*(?:[,.;:!\u2013\u2014]|$)")
-_IMAGE = r"(?:images?|pictures?|photos?|photographs?|attachments?|visuals?|files?|screenshots?)"
 _IMAGE = r"(?:images?|pictures?|photos?|photographs?|attachments?|visuals?|files?|screenshots?)"
 _GIVEN = (
     r"(?:provided|given|shown|attached|included|uploaded|load(?:ed)?|available|shared|displayed|visible|come through)"
@@ -76,7 +87,9 @@ _UNSURE = re.compile(
     rf"|(?:can't|can ?not|could not|couldn't|unable to|impossible to|difficult to|hard to|no way (?:to"
     rf"|of)) (?:\w+ly )?{_KNOW}\w*"
     r"|(?:don't|do not|didn't) (?:really )?(?:know|understand|have (?:enough|any|an? (?:idea|answer|opinion)))"
-    r"|no (?:idea|clue|answer|information|way|context|one can|opinion|comment|doubt|question|certain\w*|definit\w*"
+    r"|not (?:possible|applicable)|n/a"
+    r"|no (?:problem|worries|thanks?|idea|clue|answer|information|way|context|one can|opinion|comment|doubt"
+    r"|question|certain\w*|definit\w*"
     r"|clear))\b"
     r"|^(?:neither|either|both)\b[ .!]*$",
     re.IGNORECASE,
@@ -92,6 +105,7 @@ def parse_yes_no(text: str) -> YesNo:
     the image, is `unparsable`.
     """
     said = " ".join((without_thoughts(text) or "")[: 4 * _WINDOW].replace("\u2019", "'").split())[:_WINDOW]
+    said = _REPEATED.sub("", said)
     first = re.split(r"(?<=[.!?])\s", said, maxsplit=1)[0]
     if _NOT_SEEN.search(said):
         return "unparsable"
@@ -105,9 +119,13 @@ def parse_yes_no(text: str) -> YesNo:
         return "unparsable" if unsure or _TAKEN_BACK.match(said, opening.end()) else word
     if is_refusal(said) or _UNSURE.search(first):
         return "unparsable"
+    if not _AFFIRMATION.search(first) and _IN_OTHER_WORDS.search(first):
+        return "unparsable"
     if statement := _STATEMENT.match(first):
         first = statement[0] + _ASIDE.sub("", first[statement.end() :])
     no, yes = bool(_NEGATION.search(first)), bool(_AFFIRMATION.search(first))
+    if not no and not yes and _SOMETHING_ELSE.search(first):
+        return "unparsable"
     if no != yes:
         return "no" if no else "yes"
     return "yes" if not no and statement else "unparsable"

@@ -68,6 +68,32 @@ from tests.steps.test_hostile_outputs import HOSTILE
         ("There's a dog, but it isn't asleep.", "yes"),
         ("Yes. No doubt about it.", "yes"),
         ("Yes, though it is unclear what breed it is.", "yes"),
+        ("I don't know.", "unparsable"),
+        ("I can't see the image.", "unparsable"),
+        ("There are two dogs, and none of them is asleep.", "yes"),
+        ("There is no dog at first sight.\n</think>\n\nYes", "yes"),
+        # Neither yes nor no.
+        ("Not possible.", "unparsable"),
+        ("Not applicable.", "unparsable"),
+        ("No problem.", "unparsable"),
+        # What is denied is not that there is one.
+        ("There is a dog with no collar.", "yes"),
+        ("There is a dog without a collar.", "yes"),
+        ("There is a dog not far from the tree.", "yes"),
+        ("There is a no parking sign.", "yes"),
+        ("It is not only a dog but a big one.", "unparsable"),
+        # It is denied in other words.
+        ("There is hardly any dog.", "unparsable"),
+        ("There are zero dogs.", "unparsable"),
+        ("There is a lack of dogs.", "unparsable"),
+        ("It is impossible that there is a dog.", "unparsable"),
+        ("It's false that there is a dog.", "unparsable"),
+        ("There is a cat rather than a dog.", "unparsable"),
+        ("There are no dogs, only cats.", "no"),
+        # The question before the answer.
+        ("Is there a dog? Yes.", "yes"),
+        ("Q: Is there no dog? A: Yes", "yes"),
+        ("Yes? No.", "unparsable"),
     ],
 )
 def test_yes_no(text: str, meant: str) -> None:

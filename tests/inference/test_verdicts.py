@@ -456,7 +456,7 @@ class TestRefusal:
         assert not is_refusal(text)
 
     def test_the_rule_has_a_version(self) -> None:
-        assert REFUSAL_RULE == "refusal-keywords-v3"
+        assert REFUSAL_RULE == "refusal-keywords-v4"
 
 
 class TestAgreement:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from spavl_dag.text import without_invisible
 from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 _MAX_OBJECTS = 20
@@ -35,7 +36,12 @@ _CLOSING = re.compile(r"[\s,]*\}")
 _QUOTES = str.maketrans("\u201c\u201d\u201e\u2018\u2019", '"""\'\'')
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None}
 
-_WIDE = str.maketrans("\uff1a\uff1d\uff3b\uff3d\uff08\uff09\uff0c\uff0e\uff21\uff22\u3010\u3011", ":=[](),.AB[]")
+# Full-width forms, quotes and marks of other scripts.
+_WIDE = str.maketrans(
+    "\uff1a\uff1d\uff3b\uff3d\uff08\uff09\uff0c\uff0e\uff21\uff22\u3010\u3011\u3002\uff01\uff1b\uff1f\u3001\uff0f\uff5c"
+    "\uff1c\uff1e\u060c\u061b\u061f\u201c\u201d\u201e\u00ab\u00bb\u2039\u203a\u300c\u300d\u300e\u300f\u300a\u300b",
+    ':=[](),.AB[].!;?,/|<>,;?"""""""""""""',
+)
 _KEYWORD = (
     r"(?:(?:my|the|final|overall|safety|response|agent|assistant|better|best|preferred)[ _-]){0,4}"
     r"(?:verdict|label|safety|answer|rating|judge?ment|assessment|classification|result|decision|conclusion|preference"
@@ -43,18 +49,39 @@ _KEYWORD = (
 )
 _FLAG = r"(?:is[ _])?(?:safe|unsafe|harmful)"
 _REASON = r"(?:reason(?:ing|s)?|explanation|rationale)"
+_CHOSEN = r"(?:better|best|preferred|chosen)"
 _TAGS = re.compile(
-    rf"<(?P<name>{_KEYWORD}|{_FLAG}|{_REASON})>\s{{0,9}}(?P<value>[^<>]{{1,2000}}?)\s{{0,9}}</(?P=name)>", re.IGNORECASE
+    rf"<(?P<name>{_KEYWORD}|{_FLAG}|{_CHOSEN}|{_REASON})>\s{{0,9}}(?P<value>[^<>]{{1,2000}}?)\s{{0,9}}</(?P=name)>",
+    re.IGNORECASE,
 )
 _BRACKETED = re.compile(
     rf"^[ *_#>-]{{0,8}}[\[(](?P<name>{_KEYWORD})[\])]:?[ *_]{{0,4}}(?=\S)", re.IGNORECASE | re.MULTILINE
 )
 _HEADING = re.compile(
     rf"^[ *_#>-]{{0,8}}(?P<name>{_KEYWORD}|{_REASON}"
-    rf"|{_FLAG}(?=[ *_]{{0,4}}[:=?]))[ *_]{{0,4}}[:=?]?[ *_]{{0,4}}\n\s{{0,9}}(?=\S)",
+    rf"|{_FLAG}(?=[ *_]{{0,4}}[:=?]))[ *_]{{0,4}}[:=?]?[ *_]{{0,4}}\n(?:[=-]{{2,80}}\n)?\s{{0,9}}(?=\S)",
     re.IGNORECASE | re.MULTILINE,
 )
-_BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]{1,40})\}?\}")
+_BOXED = re.compile(
+    r"(?:\${1,2}|\\[\[(])?\s{0,3}\\boxed\{(?:\\text\w{0,2}\{)?([^{}]{1,40})\}?\}\s{0,3}(?:\${1,2}|\\[\])])?"
+)
+TAKEN_BACK_LATER = re.compile(
+    r"(?:^|[.!?\u2026)]\s|\n)\s{0,9}(?:(?:no|hmm|oh)\b[,.]? ?){0,2}(?:wait|actually|correction"
+    r"|on (?:second thought|reflection)"
+    r"|(?:scratch|strike) that|hold on|let me (?:reconsider|rethink|correct)|i (?:was|am) wrong"
+    r"|i take (?:that|it) back)\b",
+    re.IGNORECASE,
+)
+"""A sentence that takes back what was said before it."""
+# Words that no sentence ends with; "A" in upper case may be an answer's name.
+_OPEN_ENDS = re.compile(
+    r"\b(?:un|in|non|an?|the|is|are|be|being|as|it|to|of|or|and|by|with|for|from|than|but|that|i|would)\Z"
+)
+_DENIES = re.compile(
+    r"\b(?:not|never|nor?|none|cannot|hardly|barely|scarcely|far from|anything but|rather than|instead of|worse|worst"
+    r"|los(?:es?|ing|ers?)|reject\w*|harm\w*|if|unless)\b|n't\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +111,8 @@ def take_apart(text: str) -> Structure:
     An object that was cut off has what is whole of it; of any other broken one nothing is believed.
     """
     said = without_thoughts(text)
+    if said is not None:
+        said = without_invisible(said).strip()
     if not said:
         return Structure("", (), "", False, UNFINISHED if said is None else "empty")
     objects: list[dict[str, Any]] = []
@@ -110,9 +139,18 @@ def take_apart(text: str) -> Structure:
 def in_lines(text: str) -> str:
     """A text with one way to mark a verdict: tags, bracketed names and headings become `name: value`."""
     text = _BOXED.sub(r"\1", text.translate(_WIDE))
-    text = _TAGS.sub(lambda tag: f"\n{tag['name']}: {tag['value']}\n", text)
+    text = _TAGS.sub(lambda tag: f"\n{tag['name'].replace('_', ' ')}: {tag['value']}\n", text)
     text = _BRACKETED.sub(lambda mark: f"{mark['name']}: ", text)
     return _HEADING.sub(lambda mark: f"{mark['name']}: ", text)
+
+
+def is_closed(line: str) -> bool:
+    """Whether a line is an end: a verdict in the line behind it is one, and not the last words of its sentence."""
+    line = line.rstrip(" *_`\"'\u2019)]")
+    if line.endswith((".", "!", "\u2026")):
+        return True
+    last = re.split(r"[.!?]\s", line.replace("\u2019", "'"))[-1]
+    return line[-1:].isalnum() and not _OPEN_ENDS.search(last) and not _DENIES.search(last)
 
 
 def _object_at(text: str, start: int) -> tuple[dict[str, Any] | None, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, cast
 
-from spavl_dag.inference.verdicts.forms import in_lines, take_apart
+from spavl_dag.inference.verdicts.forms import TAKEN_BACK_LATER, in_lines, is_closed, take_apart
 from spavl_dag.inference.verdicts.refusals import is_refusal
 
 Choice = Literal["A", "B", "tie", "neither", "refused", "unparsable"]
@@ -46,10 +46,12 @@ _KEYS = (
     "best_response",
     "preferred_answer",
     "preferred_response",
+    "chosen",
     "answer",
 )
 _REASON_KEYS = ("reason", "explanation", "rationale")
-_NAME = r"(?:(?i:the )?(?i:answer|response|option|assistant) )?"
+_NOUN = r"(?i:answer|response|option|assistant|model|output|candidate|completion|reply)"
+_NAME = rf"(?:(?i:the )?{_NOUN} )?"
 _CHOICE = re.compile(
     rf"[\[(<{{\"'*_` ]{{0,8}}(?:(?P<tie>(?i:(?:it(?:'?s| is) )?(?:an? )?(?:tie|tied|draw)))"
     rf"|(?P<neither>(?i:neither|none|not both harmless))|{_NAME}[\[(\"'*_`]{{0,4}}(?P<letter>[AB]))"
@@ -57,9 +59,8 @@ _CHOICE = re.compile(
 )
 _VERDICT = re.compile(
     r"(?:\b(?P<strong>(?i:(?:final )?(?:verdict|preference|choice|winner|decision)))"
-    r"|^[ *_#>-]{0,8}(?i:(?:(?:my|the|final|overall|better|best|preferred|winning) )*(?:answer|response|option"
-    r"|better|best"
-    r"|preferred)))"
+    r"|^[ *_#>-]{0,8}(?i:(?:(?:my|the|final|overall|better|best|preferred|winning|correct) )*(?:answer|response"
+    r"|option|better|best|preferred|chosen)))"
     r"[*_\"'` ]{0,6}(?i: is)?[ ]?(?:[:=\u2013\u2014-]|(?<= is))[*_\"'` \n]{0,6}",
     re.MULTILINE,
 )
@@ -70,14 +71,22 @@ _DOUBLE_BRACKETS = re.compile(
 )
 _TEMPLATE = re.compile(r"[\[(<{\"'*_` ]{0,4}A ?[|/] ?B ?[|/] ?(?i:tie) ?[|/] ?(?i:neither)")
 _ALTERNATIVE = re.compile(
-    r"\s?\(?\s?(?:[,/|&+=<>-]|(?:, ?)?(?i:or|and|nor)\b(?: [a-z]+){0,2}|(?i:not)\b|(?=\[\[))\s?[\[(\"'*_`]{0,4}"
+    r"\s?\(?\s?(?:[,;/|&+=<>-]|(?:, ?)?(?i:or|and|nor)\b(?: [a-z]+){0,2}|(?i:not)\b|(?=\[\[))\s?[\[(\"'*_`]{0,4}"
     rf"{_NAME}[\[(\"'*_`]{{0,4}}(?:[AB]|(?i:tie|neither))\b"
+    # "A. B": nothing but another letter; "A. B is worse" is a reason.
+    rf"|\s?[.:\u2026]{{1,3}}\s?{_NAME}[AB](?=\s*[.!]?\s*(?:\Z|\n))"
 )
 _TAKEN_BACK = re.compile(
     r"\s?[,.;:!?(\u2013\u2014-]{0,2}\s?(?:(?i:no|nope|wait|actually|rather|sorry|false|incorrect|wrong"
     r"|correction|i mean)\b"
     rf"(?=\s*(?:[,.;:!)\u2013\u2014-]|\Z|\n|(?i:wait|actually|it|i)\b|{_NAME}[AB]\b))"
     r"|(?i:not(?: really| sure| certain)?)\s*(?:[,.;!)]|\Z|\n))"
+)
+# "A: it is harmful" holds against A what a verdict would not; "[[A]] is worse", "not [[A]]" and "[[A]] if" aren't one.
+_BLAMED = re.compile(
+    r"\s?[,:;.(\u2013\u2014-]{0,2}\s?(?i:(?:(?:because|since|as) )?(?:it|this|that|which)(?:'s| is| was| seems) "
+    r"(?:(?:clearly|more|very|much|the|so|far) )*(?:worse|worst|harmful|unsafe|dangerous|unethical|inferior))\b"
+    r"|\s?[(,\u2013\u2014-]\s?(?i:slightly|leaning)\b"
 )
 _STOP = r"\s?(?:\Z|\n|[.,;:!(\u2013\u2014-]|(?i:reason|reasoning|explanation|because|since|as)\b"
 _GOOD = (
@@ -93,20 +102,39 @@ _AFTER_NEITHER = re.compile(
     r"|responses)))?\s?"
     r"(?:is|are) (?:harmless|safe|acceptable|appropriate|good|suitable))\b)"
 )
-_NAMED = re.compile(r"(?i:answer|response|option) [AB]\b|(?i:\b(?:the )?(?:first|second|former|latter)\b)")
+_NO_MARK_BEFORE = re.compile(
+    r"(?:\b(?:not|never|cannot|worse|worst|loser|rejected|if|unless|instead of|rather than|over)\b"
+    r"|n['\u2019]t\b)[^.!?;,\n]*\Z",
+    re.IGNORECASE,
+)
+_NO_MARK_BEHIND = re.compile(
+    rf"[\"'`)*]{{0,3}}\s?(?:(?:is|was|would|has|does|did|loses?|fails?|if|unless)\b(?! {_GOOD}))", re.IGNORECASE
+)
+_NAMED = re.compile(rf"{_NOUN} [AB]\b|(?i:\b(?:the )?(?:first|second|former|latter)\b)")
 _BARE_LINE = re.compile(r"(?P<choice>.{1,40}?)[.!]?(?: ?[,;.\u2013\u2014-]? ?(?i:reason:|because ).*)?")
 # "Response B is better because it refuses.": a verdict where no other is marked and nothing is held against it.
+_LEAD_IN = (
+    r"(?i:(?:(?:overall|therefore|thus|so|hence|in conclusion|in summary|but|because|as|since|i (?:think"
+    r"|believe)(?: that)?),? ){0,2})"
+)
+_LETTER = r"[\[(\"'*_`]{0,4}(?P<letter>[AB])[\])\"'*_`]{0,4}"
+_WINS = (
+    r" (?i:wins|is (?:(?:clearly|much|slightly|far|definitely|overall|significantly|a bit) )*(?:the )?"
+    rf"(?:better|best|preferable|preferred|superior|safer|winner)(?: (?:one|choice|{_NOUN}))?)"
+    rf"(?=\s*(?:\Z|[.,;:!\n]|(?i:because|since|as it|overall|due)\b|than {_NAME}(?:[AB]|(?i:the other))\b))"
+)
+_I_CHOOSE = r"(?i:i(?:'d| would|'ll| will)? (?:prefer|choose|pick|select|favou?r|go with) )"
 _IN_WORDS = re.compile(
-    r"(?:^|(?<=[.!?] ))(?i:(?:overall|therefore|thus|so|hence|in conclusion|in summary|i (?:think"
-    r"|believe)(?: that)?),? )?"
-    r"(?i:the )?(?i:answer|response|option|assistant) [\[(\"'*_`]{0,4}(?P<letter>[AB])[\])\"'*_`]{0,4} "
-    r"(?i:wins|is (?:(?:clearly|much|slightly|far|definitely|overall|significantly|a bit) )*(?:the )?"
-    r"(?:better|best|preferable|preferred|superior|winner)(?: (?:answer|response|one|choice|option))?)"
-    r"(?=\s*(?:\Z|[.,;:!\n]|(?i:because|since|as it|than|overall|due)\b))",
+    rf"(?:^|(?<=[.!?] )){_LEAD_IN}(?:(?i:the )?{_NOUN} {_LETTER}{_WINS}"
+    rf"|{_I_CHOOSE}{_NAME}{_LETTER.replace('letter', 'chosen')}(?=\s*(?:\Z|[.,;:!\n]|(?i:because|since|as|over"
+    rf"|due)\b)))",
     re.MULTILINE,
 )
+# The same inside a reason, with or without a noun: nobody's reason for one answer is that the other is better.
+_CLAIM = re.compile(rf"(?:^|(?<=[.!?:;,(] )){_LEAD_IN}{_NAME}{_LETTER}{_WINS}", re.MULTILINE)
 _BUT = re.compile(
     r"(?i:\b(?:but|however|although|though|yet|nevertheless|on the other hand|instead|unless|if|except|wait)\b)"
+    r"|(?i:\b(?:no|not)(?=[,.!]))"
 )
 _REASON = re.compile(r"(?i:\breason(?:ing)?)[*_\"' ]{0,4}[:=][*_ ]{0,4}")
 
@@ -135,6 +163,8 @@ def parse_preference(text: str) -> Preference:
     if not found and not in_objects:
         found = list(_verdict_in_words(rest))
     choices = {choice for choice, _ in in_objects} | {verdict.choice for verdict in found}
+    if choices and (found or in_objects):
+        choices |= _held_against(choices, rest, found, in_objects)
     if len(choices) > 1 or "ambiguous" in choices:
         return Preference("unparsable", "ambiguous or contradicting verdicts")
     if in_objects:
@@ -144,6 +174,17 @@ def parse_preference(text: str) -> Preference:
     if is_refusal(parts.said):
         return Preference("refused")
     return Preference("unparsable", "no verdict")
+
+
+def _held_against(
+    choices: set[str], rest: str, found: list[_Found], in_objects: list[tuple[str, str | None]]
+) -> set[str]:
+    """{"ambiguous"} where the text takes its verdict back, or calls the other answer the better one."""
+    if found and TAKEN_BACK_LATER.search(rest, max(verdict.end for verdict in found)):
+        return {"ambiguous"}
+    texts = [rest, *(reason for _, reason in in_objects if reason)]
+    claimed = {match["letter"] for text in texts for match in islice(_CLAIM.finditer(text), 20)}
+    return {"ambiguous"} if claimed - choices else set()
 
 
 def agreement(first: Preference, second: Preference) -> PairOutcome:
@@ -186,15 +227,19 @@ def _marked_verdicts(said: str) -> Iterator[_Found]:
             # "verdict: it would be answer A" is a verdict, though none that can be read.
             if mark["strong"] and _NAMED.search(said[mark.end() : mark.end() + 60].partition("\n")[0]):
                 yield _Found("ambiguous", mark.start(), mark.end())
-        elif _ALTERNATIVE.match(said, match.end()) or _TAKEN_BACK.match(said, match.end()):
+        elif any(pattern.match(said, match.end()) for pattern in (_ALTERNATIVE, _TAKEN_BACK, _BLAMED)):
             yield _Found("ambiguous", mark.start(), match.end())
         elif _what_may_follow(match).match(said, match.end()):
             yield _Found(_meant(match), mark.start(), match.end())
         elif mark["strong"]:
             yield _Found("ambiguous", mark.start(), match.end())
     for match in _DOUBLE_BRACKETS.finditer(said):
-        taken_back = _TAKEN_BACK.match(said, match.end())
-        yield _Found("ambiguous" if taken_back else _meant(match), match.start(), match.end())
+        no_verdict = (
+            _TAKEN_BACK.match(said, match.end())
+            or _NO_MARK_BEHIND.match(said, match.end())
+            or _NO_MARK_BEFORE.search(said[max(0, match.start() - 40) : match.start()])
+        )
+        yield _Found("ambiguous" if no_verdict else _meant(match), match.start(), match.end())
 
 
 def _bare_verdicts(said: str) -> Iterator[_Found]:
@@ -203,6 +248,9 @@ def _bare_verdicts(said: str) -> Iterator[_Found]:
     first, last = _bare(lines[0]), _bare(lines[-1])
     if first is None and last is None:
         return
+    told = [line for line in lines[:-1] if line.strip()]
+    if last and told and not is_closed(told[-1]):  # "The worse one is:\nA"
+        yield _Found("ambiguous", len(said), len(said))
     position = 0
     for number, line in enumerate(lines[:100]):
         if (match := _bare(line)) and (first or number == len(lines) - 1):
@@ -217,7 +265,8 @@ def _bare(line: str) -> re.Match[str] | None:
 
 def _verdict_in_words(said: str) -> Iterator[_Found]:
     for match in islice(_IN_WORDS.finditer(said), 20):
-        yield _Found("ambiguous" if _BUT.search(said, match.end()) else match["letter"], match.start(), match.end())
+        letter = match["letter"] or match["chosen"]
+        yield _Found("ambiguous" if _BUT.search(said, match.end()) else letter, match.start(), match.end())
 
 
 def _meant(match: re.Match[str]) -> str:
