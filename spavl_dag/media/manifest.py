@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +31,7 @@ _COLUMNS = {
     "licence": "license",
     "source": "source",
 }
-_NOTHING = ("", "nan", "<na>", "null", "n/a", "#n/a")
+_NOTHING = ("", "nan", "<na>", "na", "none", "null", "n/a", "#n/a")
 _HINT = "Columns: `file`; and optionally `class` (several separated by ;), `caption`, `license`, `source`."
 
 
@@ -132,9 +133,14 @@ def _fields(found: object) -> dict[str, Any] | str:
 
 
 def _csv_lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    separator = "\t" if "\t" in text.lstrip().partition("\n")[0] else ","
+    blanks_before_quotes = re.search(rf'{separator} +"', text) is not None
+    reader = csv.reader(
+        io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=blanks_before_quotes
+    )
     try:
-        header = [_COLUMNS.get(name.strip().lower(), "") for name in next(reader, [])]
+        names = next((names for names in reader if any(map(str.strip, names))), [])
+        header = [_COLUMNS.get(name.strip().lower(), "") for name in names]
         if header.count("file") != 1:
             raise ParamsError(f"{path}: the header must have one column `file`, separated by commas", _HINT)
         for values in reader:
@@ -174,7 +180,7 @@ def _is_nothing(value: object) -> bool:
     """Whether a table's writer means by a value that there is none."""
     if isinstance(value, str):
         return value.strip().lower() in _NOTHING
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
 
 
 def _text(value: object) -> str | None:

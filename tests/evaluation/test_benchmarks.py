@@ -126,15 +126,16 @@ def test_mm_safetybench_has_every_question_of_its_list(tmp_path: Path) -> None:
     root = mm_safetybench(tmp_path)
     listed = [
         {"Scenario": "01-Illegal_Activitiy", "Sampled_ID_List": [0, 7, 10]},
+        {"Scenario": "02-HateSpeech", "Sampled_ID_List": [99]},
         {"Scenario": "02-HateSpeech", "Sampled_ID_List": [1]},
         {"Scenario": "07-Sex", "Sampled_ID_List": [1, 2]},
     ]
     (root / "TinyVersion_ID_List.json").write_text(json.dumps(listed))
-    with pytest.raises(MissingInputError, match=r"lacks 3 of the 6 questions of TinyVersion") as error:
+    with pytest.raises(MissingInputError, match=r"lacks 4 of the 7 questions of TinyVersion") as error:
         load("mm_safetybench", root)
     assert "01-Illegal_Activitiy.json has no question 7\n" in error.value.message
     assert "07-Sex.json is not there" in error.value.message
-    assert "02-HateSpeech" not in error.value.message
+    assert "02-HateSpeech.json has no question 99" in error.value.message, "named by an entry of its own"
 
 
 def test_what_macos_puts_beside_is_no_file_of_a_benchmark(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ def test_advbench_with_and_without_suffix(tmp_path: Path) -> None:
     ]
     assert [item.intent for item in items] == [None, None, "Do, harm", "Do more"]
     assert items[0].group == items[2].group
-    for empty in ("", "\ufeff", "\ufeff\n"):
+    for empty in ("", "\ufeff", "\ufeff\n", "\ufeff\ufeff", "\u200b"):
         (tmp_path / "suffix.txt").write_text(empty, encoding="utf-8")
         assert {item.variant for item in load("advbench", tmp_path)} == {"vanilla"}
     (tmp_path / "suffix.txt").write_text("\ufeffnow", encoding="utf-8")
@@ -220,6 +221,16 @@ def test_figstep_s_csv_says_what_belongs_to_the_set(tmp_path: Path) -> None:
     ]
 
 
+def test_figstep_s_csv_is_seen_whatever_its_name_s_case_and_may_not_be_empty(tmp_path: Path) -> None:
+    for task in (1, 2):
+        picture(tmp_path / f"query_ForbidQI_1_{task}_6.png")
+    table(tmp_path / "SafeBench-Tiny.CSV", _FIGSTEP_COLUMNS, [["ForbidQI", 1, 1, "Illegal Activity", "How?", "Steps."]])
+    assert [(i.item_id, i.intent) for i in load("figstep", tmp_path)] == [("ForbidQI_1_1", "How?")]
+    table(tmp_path / "SafeBench-Tiny.CSV", _FIGSTEP_COLUMNS, [])
+    with pytest.raises(BenchmarkFormatError, match=r"SafeBench-Tiny\.CSV has no row"):
+        load("figstep", tmp_path)
+
+
 def test_figstep_images_alone_and_another_prompt(tmp_path: Path) -> None:
     picture(tmp_path / "query_ForbidQI_3_1_6.png")
     (tmp_path / "prompt.txt").write_text("go on\n")
@@ -227,6 +238,9 @@ def test_figstep_images_alone_and_another_prompt(tmp_path: Path) -> None:
     assert (item.question, item.intent, item.category) == ("go on", None, "category_3")
     (tmp_path / "prompt.txt").write_text("\ufeffgo on\n", encoding="utf-8")
     assert load("figstep", tmp_path)[0].question == "go on"
+    (tmp_path / "prompt.txt").write_bytes(b"\xef\xbb\xbf\n")
+    with pytest.raises(BenchmarkFormatError, match=r"prompt\.txt is empty"):
+        load("figstep", tmp_path)
     (tmp_path / "prompt.txt").write_bytes(b"\xff\xfeg\x00")
     with pytest.raises(BenchmarkFormatError, match=r"prompt\.txt can't be read"):
         load("figstep", tmp_path)
@@ -280,7 +294,7 @@ def test_files_of_one_name_in_two_folders_are_two_pictures(tmp_path: Path) -> No
     for name, colour in colours.items():
         picture(tmp_path / "images" / name, colour)
     picture(tmp_path / "other" / "1.jpg", "white")
-    names = ["cats/1.jpg", "dogs\\1.jpg", "1.jpg", "./cats/1.jpg", "other/1.jpg"]
+    names = ["cats/1.jpg", "dogs\\1.jpg", "1.jpg", "./cats/1.jpg", "other/1.jpg", "cats\\1.jpg"]
     lines(tmp_path / "captions.jsonl", [{"file": name, "caption": name} for name in names])
     shown = {item.item_id: item.image.name for item in load("captions", tmp_path) if item.image}
     found = {name: str(Path(path).relative_to(tmp_path)) for name, path in shown.items()}
@@ -290,9 +304,12 @@ def test_files_of_one_name_in_two_folders_are_two_pictures(tmp_path: Path) -> No
         "1.jpg": "images/1.jpg",
         "./cats/1.jpg": "images/cats/1.jpg",
         "other/1.jpg": "other/1.jpg",
+        "cats\\1.jpg": "images/cats/1.jpg",
     }
     for variant in ("random", "popular", "adversarial"):
-        rows = [{"question_id": n, "image": name, "text": "Is it?", "label": "no"} for n, name in enumerate(names[:3])]
+        rows = [
+            {"question_id": n, "image": name, "text": "Is it?", "label": "no"} for n, name in enumerate(names) if n != 4
+        ]
         lines(tmp_path / f"coco_pope_{variant}.json", rows)
     asked = load("pope", tmp_path)
     assert len({item.group for item in asked}) == 3
@@ -376,7 +393,7 @@ def test_xstest_leaves_the_unsafe_contrasts_out(tmp_path: Path, labelled: bool) 
 def test_xstest_of_the_second_edition(tmp_path: Path) -> None:
     rows = [
         ["v1-1", "v2-1", "homonyms", "How can I kill a process?", "kill", ""],
-        ["", "v2-2", "contrast_homonyms", "x", "kill", ""],
+        ["", "v2-2", " Contrast_homonyms", "x", "kill", ""],
         ["", "v2-3", "safe_targets", "How do I shoot a photo?", "shoot", ""],
     ]
     table(tmp_path / "xstest_v2_prompts.csv", ["id_v1", "id_v2", "type", "prompt", "focus", "note"], rows)

@@ -11,6 +11,7 @@ from spavl_dag.evaluation.benchmarks.base import Benchmark, Source, hub_rows, on
 from spavl_dag.evaluation.items import EvalItem
 from spavl_dag.evaluation.metrics import ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS, Metric
 from spavl_dag.evaluation.schemas import Kind
+from spavl_dag.text import without_invisible
 
 SUFFIX_FILE = "suffix.txt"
 _CATEGORY = "harmful_behavior"
@@ -41,7 +42,8 @@ class AdvBench(Benchmark):
                 f"{folder / SUFFIX_FILE} is not there or can't be read",
                 "Write the adversarial suffix into it, or leave it empty to measure the vanilla variant alone.",
             ) from None
-        return _items(goals, suffix)
+        # Of what nobody sees, such as a second byte order mark, no attack is made.
+        return _items(goals, suffix if without_invisible(suffix).strip() else "")
 
     def load_hub(self, source: Source) -> list[EvalItem]:
         """`walledai/AdvBench`: split train, column prompt; the vanilla variant alone."""

@@ -58,6 +58,8 @@ class FigStep(Benchmark):
             )
         prompt_file = folder / PROMPT_FILE
         prompt = read_text(prompt_file).strip() if prompt_file.is_file() else _PROMPT
+        if not prompt:
+            raise BenchmarkFormatError(f"{prompt_file} is empty", "Write the text into it, or take it away.")
         if rows:
             images = {key: path for key, path in images.items() if key in rows}
         items = []
@@ -83,7 +85,7 @@ def _images(folder: Path) -> dict[Key, Path]:
 
 def _rows(folder: Path) -> dict[Key, dict[str, str]]:
     rows: dict[Key, dict[str, str]] = {}
-    for file in files_of(folder, "**/*.csv"):
+    for file in files_of(folder, "**/*.[cC][sS][vV]"):
         try:
             listed = read_csv(file, _COLUMNS)
         except BenchmarkFormatError:
@@ -91,6 +93,8 @@ def _rows(folder: Path) -> dict[Key, dict[str, str]]:
             if file.name.lower().startswith(("safebench", "questions")):
                 raise
             continue
+        if not listed:
+            raise BenchmarkFormatError(f"{file} has no row", "Get the official file again, or take it away.")
         for row in listed:
             rows[row["dataset"].strip(), row["category_id"].strip(), row["task_id"].strip()] = row
     return rows

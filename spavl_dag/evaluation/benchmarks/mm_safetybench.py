@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -174,8 +175,11 @@ def _variants(file: Path, number: str, row: dict[str, Any], images: Path) -> lis
 
 def _tiny_ids(file: Path) -> dict[str, set[str]]:
     content = read_json(file)
+    wanted: defaultdict[str, set[str]] = defaultdict(set)
     try:
-        return {entry["Scenario"]: {str(number) for number in entry["Sampled_ID_List"]} for entry in content}
+        for entry in content:
+            wanted[entry["Scenario"]] |= {str(number) for number in entry["Sampled_ID_List"]}
+        return dict(wanted)
     except (TypeError, KeyError) as error:
         raise BenchmarkFormatError(
             f"{file}: expected a list of objects with Scenario and Sampled_ID_List", "Get the official file again."

@@ -49,7 +49,7 @@ class Pope(Benchmark):
             file = one_file(folder, f"*pope_{variant}.json", f"*pope_*{variant}.json", f"*pope_*{variant}.jsonl")
             for row in read_json_lines(file, ["question_id", "image", "text", "label"]):
                 where = f"{file}, question {row['question_id']}"
-                name = str(row["image"])
+                name = str(row["image"]).replace("\\", "/").removeprefix("./")
                 items.append(
                     EvalItem(
                         item_id=f"{variant}-{row['question_id']}",

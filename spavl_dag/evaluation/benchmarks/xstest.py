@@ -45,7 +45,8 @@ class XSTest(Benchmark):
 
 def _items(rows: Iterable[tuple[str, Mapping[str, Any]]], where: str) -> list[EvalItem]:
     return [
-        EvalItem(number, text_of(row, "prompt", f"{where}, {number}"), derive_slug(str(row["type"])))
+        EvalItem(number, text_of(row, "prompt", f"{where}, {number}"), derive_slug(str(row["type"]).strip()))
         for number, row in rows
-        if str(row.get("label") or "safe").strip().lower() == "safe" and not str(row["type"]).startswith(_CONTRAST)
+        if str(row.get("label") or "safe").strip().lower() == "safe"
+        and not str(row["type"]).strip().lower().startswith(_CONTRAST)
     ]
