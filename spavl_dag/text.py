@@ -77,7 +77,9 @@ _LEAD_IN = re.compile(
 )
 _LIST_MARKER = re.compile(r"(?:[-*+\u2022\u2023\u2013\u2014]|#{1,6}|>|\(?\d{1,3}[.)]|\(?[a-zA-Z]\))\s+(?=\S)")
 _FENCE = re.compile(r"(`{3,}|~{3,})(?:[ \t]*[\w+-]{0,20}[ \t]*\n)?")
-_ANSWER = re.compile(r"\n\s*(?:\*\*|__)?(?:A|Answer|Response|Assistant)(?:\*\*|__)?[ ]?:")
+_ANSWER = re.compile(
+    r"(?:\n|(?<=\?)[ ])\s*(?:\*\*|__)?(?:A|AI|(?i:answer|response|assistant))(?:[ ]?\d{1,3})?(?:\*\*|__)?[ ]?[:\uff1a]"
+)
 
 _EMPHASIS = ("***", "___", "**", "__", "~~", "*", "_")
 _STRAIGHT_QUOTES = "\"'`"

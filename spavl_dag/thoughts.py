@@ -13,21 +13,28 @@ from collections import Counter
 UNFINISHED = "reasoning without an end"
 """What is wrong with a text whose thought never ended."""
 
-# <think> and its kin (Qwen, DeepSeek, GLM, EXAONE, Seed, ...), Magistral, Kimi-VL, Sky-T1, and the channels of gpt-oss.
-_NAME = r"(?:seed:|antml:)?(?:think(?:ing)?|thoughts?)"
-_LEFT, _RIGHT = r"(?<!`)(?:<|&lt;)\s{0,3}", r"\s{0,3}(?:>|&gt;)"
+# <think> and its kin (Qwen, DeepSeek, GLM, EXAONE, Seed, ...), Magistral, Kimi-VL, Sky-T1, Command A, MedGemma, and the
+# channels of gpt-oss.
+_NAME = r"(?:seed:|antml:|longcat_)?(?:think(?:ing)?(?:_process)?|thoughts?)"
+_LEFT, _RIGHT = r"(?<!`)\\?(?:<|&lt;|\uff1c)\|?\s{0,3}", r"[\s\u200b\ufeff]{0,3}\|?\\?(?:>|&gt;|\uff1e)"
 _OPENING = re.compile(
     rf"{_LEFT}{_NAME}(?:\s[^<>\n]{{0,60}}(?<!/))?{_RIGHT}|(?-i:\[THINK\])|\u25c1think\u25b7"
-    r"|<\|begin_of_thought\|>|<\|channel\|>(?:analysis|commentary)\b[^<]{0,80}<\|message\|>",
+    r"|<\|(?:begin|start)_of_thought\|>|<\|START_THINKING\|>|<unused94>thought\b|<\|channel\|>(?:analysis|commentary)\b[^<]{0,80}<\|message\|>",
     re.IGNORECASE,
 )
 _CLOSING = re.compile(
-    rf"{_LEFT}(?:/\s{{0,3}}{_NAME}|{_NAME}\s{{0,3}}/){_RIGHT}|(?-i:\[/THINK\])|\u25c1/think\u25b7"
-    r"|<\|end_of_thought\|>|<\|channel\|>final\b[^<]{0,80}<\|message\|>",
+    rf"{_LEFT}(?:\\?/\s{{0,3}}{_NAME}|{_NAME}\s{{0,3}}/){_RIGHT}|(?-i:\[/THINK\])|\u25c1/think\u25b7"
+    r"|<\|end_of_thought\|>|<\|END_THINKING\|>|<unused95>|<\|channel\|>final\b[^<]{0,80}<\|message\|>",
     re.IGNORECASE,
 )
 # Names that verdicts also give to reasons that follow them: such a block is a thought only where it comes first.
-_BLOCK = re.compile(r"\s*<(?P<end>/)?(?P<name>reasoning|analysis|reflection|scratchpad)>\s*", re.IGNORECASE)
+_BLOCK = re.compile(
+    r"\s*<(?P<end>/)?(?P<name>reasoning|analysis|reflection|scratchpad|cot|planning|inner_monologue)>\s*", re.IGNORECASE
+)
+
+# LLaVA-CoT writes four blocks, of which the last is the answer.
+_STAGES = re.compile(r"\s*<(?:summary|caption)>.*<conclusion>", re.IGNORECASE | re.DOTALL)
+_STAGES_BEGUN = re.compile(r"\s*<summary>.*<(?:caption|reasoning)>", re.IGNORECASE | re.DOTALL)
 
 _TURN_STARTS = (
     "<|start_header_id|>assistant<|end_header_id|>",
@@ -35,6 +42,7 @@ _TURN_STARTS = (
     "<start_of_turn>model",
     "<|start|>assistant",
     "<|assistant|>",
+    "<|START_RESPONSE|>",
     "<|begin_of_text|>",
 )
 _TURN_ENDS = (
@@ -44,6 +52,8 @@ _TURN_ENDS = (
     "<|im_end|>",
     "<|end|>",
     "<|return|>",
+    "<|END_RESPONSE|>",
+    "<|END_OF_TURN_TOKEN|>",
     "<|end_of_text|>",
     "<|endoftext|>",
     "<|end_of_solution|>",
@@ -67,7 +77,12 @@ def without_thoughts(text: str) -> str | None:
     start = max((match.end() for match in _CLOSING.finditer(text)), default=0)
     if _OPENING.search(text, start):
         return None
-    said = _without_first_blocks(_without_turn(text[start:]))
+    said = _without_turn(text[start:])
+    if stages := _STAGES.match(said):
+        said = said[stages.end() - len("<conclusion>") :]
+    elif _STAGES_BEGUN.match(said):
+        return None
+    said = _without_first_blocks(said)
     return None if said is None else _without_envelope(_without_turn(_BOX.sub("", said)))
 
 

@@ -397,3 +397,19 @@ class TestShowing:
         text = "It fell from 44.0 % (38.3\u201350.2) to 3.0 %, more than half: 2,000 pairs."
         assert escape_markdown(text) == text
         assert escape_markdown("a_b 1. *c*") == "a\\_b 1\\. \\*c\\*"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "\nA: I am sorry, I am not supposed to answer this.",
+        "\nA1: I can't answer.",
+        "\nAI: I cannot answer that.",
+        "\nASSISTANT: I can't help.",
+        "\nA\uff1aI'm sorry.",
+        " A: I'm sorry, I can't help.",
+    ],
+)
+def test_an_answer_behind_the_question_is_left_out_however_it_is_marked(answer: str) -> None:
+    assert normalize_question(f"Q: What keeps it clean?{answer}").text == "What keeps it clean?"
+    assert normalize_question("Which is kinder, B or A: the first?").text == "Which is kinder, B or A: the first?"
