@@ -82,8 +82,8 @@ def without_thoughts(text: str) -> str | None:
         said = said[stages.end() - len("<conclusion>") :]
     elif _STAGES_BEGUN.match(said):
         return None
-    said = _without_first_blocks(said)
-    return None if said is None else _without_envelope(_without_turn(_BOX.sub("", said)))
+    behind = _without_first_blocks(said)
+    return None if behind is None else _without_envelope(_without_turn(_BOX.sub("", behind)))
 
 
 def opened_by(prompt: str) -> str:
