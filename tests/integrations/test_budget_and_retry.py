@@ -19,7 +19,7 @@ RETRY_IN_DAGSTER = """
 import dagster as dg
 from assets.definitions import defs
 
-with dg.DagsterInstance.get() as instance:
+with dg.DagsterInstance.ephemeral() as instance:
     done = defs.get_job_def("retry_failed").execute_in_process(
         partition_key="none_warm", instance=instance, asset_selection=[dg.AssetKey("responses")]
     )
