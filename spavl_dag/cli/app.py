@@ -79,6 +79,24 @@ def demo(
 
 
 @app.command()
+def plan(
+    project: ProjectOption = None,
+    to: Annotated[
+        str | None, typer.Option(help="Only what this artifact needs; default: all.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how many model calls are missing, and project their tokens, time and money. Loads and asks no model.
+
+    Rates are those of the calls in the ledger; a role that was never asked has none. `runtime.budget_usd`,
+    `budget_calls` and `budget_hours` of params.yaml stop a run in time.
+    """
+    from spavl_dag.cli.plan import print_plan
+
+    print_plan(Project.find(project), to, as_json)
+
+
+@app.command()
 def ui(
     project: ProjectOption = None,
     dagster_port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,

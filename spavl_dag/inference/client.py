@@ -154,11 +154,15 @@ class ModelClient:
         missing = self._ledger.missing(list(first_of), retry_failed=self._retry_failed)
         self._counts.asked += len(keys)
         self._counts.saved += len(first_of) - len(missing)
-        if missing:
-            requests = [Request(key, conversations[first_of[key]], row_seed(key)) for key in missing]
+        requests = [Request(key, conversations[first_of[key]], row_seed(key)) for key in missing]
+        if requests:
             self._make(requests, {key: samples[first_of[key]] for key in missing}, classify)
-        generations = self._ledger.fetch_outputs(list(first_of))
+        generations = self._results(list(first_of), requests)
         return [generations[key] for key in keys]
+
+    def _results(self, keys: Sequence[bytes], _made: Sequence[Request]) -> Mapping[bytes, Generation]:
+        """What the ledger holds of all calls, those that were just made among them."""
+        return self._ledger.fetch_outputs(keys)
 
     def _make(self, requests: Sequence[Request], samples: Mapping[bytes, int], classify: Classify) -> None:
         """Make the calls and keep each batch as it comes: a batch is in the ledger whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from spavl_dag.inference.budget import Budget
 from spavl_dag.inference.client import CallCounts, ModelClient
@@ -74,6 +75,9 @@ class Clients:
             f"checkpoints.{key}", policy.engine, model, policy.system, prompt or policy.prompt, decoding
         )
 
+    def _make_client(self, *arguments: Any, **named: Any) -> ModelClient:
+        return ModelClient(*arguments, **named)
+
     def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
         model = self._weights.resolve(entry.model, entry.revision)
         decoding = Decoding(**entry.decoding.model_dump())
@@ -86,7 +90,7 @@ class Clients:
         runtime = self._params.runtime
         settings = engine_settings(entry, runtime, engine, model)
         artifact, partition = self._owner
-        return ModelClient(
+        return self._make_client(
             ModelSpec(
                 role=role,
                 engine=entry.kind,

@@ -81,6 +81,9 @@ class Input(ABC):
     uses_model = False
     """Whether a model is run through it, so that the asset waits for its turn in the pool of models."""
 
+    trains = False
+    """Whether weights are trained through it."""
+
     def upstream(self, _context: Context) -> Sequence[Upstream]:
         """Artifacts that are read."""
         return ()
@@ -183,6 +186,11 @@ class Asset:
     def uses_models(self) -> bool:
         """Whether it runs models."""
         return any(declared.uses_model for declared in self.inputs.values())
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains weights."""
+        return any(declared.trains for declared in self.inputs.values())
 
     @cached_property
     def schemas(self) -> Mapping[str, type[Schema]]:

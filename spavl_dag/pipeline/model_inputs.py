@@ -221,6 +221,7 @@ class _AnsweringInput(Input):
 
 class _KeptInput(Input):
     uses_model = True
+    trains = True
 
     def value(self, run: Run) -> KeptTrainings:
         return KeptTrainings(run)
@@ -228,6 +229,7 @@ class _KeptInput(Input):
 
 class _TrainerInput(Input):
     uses_model = True
+    trains = True
 
     def upstream(self, _context: Context) -> Sequence[Upstream]:
         return [Upstream(Images)]

@@ -21,6 +21,7 @@ from spavl_dag.inference.ledger.opening import file_id, open_file, require_space
 from spavl_dag.inference.ledger.rows import (
     CallRow,
     Context,
+    RateRow,
     SummaryRow,
     context_of,
     restored,
@@ -255,6 +256,24 @@ class Ledger:
         """
         with clear_rows(self.path):
             return [SummaryRow(a, p, STATES[code], *sums) for a, p, code, *sums in self._db.execute(query)]
+
+    def rates(self) -> list[RateRow]:
+        """Return what calls took so far, per role; times are those between the batches of a run."""
+        query = """
+            WITH timed AS (
+                SELECT id, calls, created_at - lag(created_at) OVER (PARTITION BY run_id ORDER BY id) AS seconds
+                FROM batches
+            )
+            SELECT role, sum(tallies.calls), sum(prompt_tokens), sum(completion_tokens), sum(cost_usd),
+                coalesce(sum(iif(seconds IS NULL, 0, tallies.calls)), 0),
+                coalesce(sum(seconds * tallies.calls / timed.calls), 0.0)
+            FROM tallies
+                JOIN contexts ON contexts.id = tallies.context
+                JOIN timed ON timed.id = tallies.batch
+            GROUP BY role ORDER BY role
+        """
+        with clear_rows(self.path):
+            return [RateRow(*columns) for columns in self._db.execute(query)]
 
     def count(self) -> int:
         """Return the number of rows: attempts, not keys."""

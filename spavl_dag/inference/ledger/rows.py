@@ -69,6 +69,28 @@ class SummaryRow(NamedTuple):
     cost_usd: float
 
 
+class RateRow(NamedTuple):
+    """What the calls of one role took so far.
+
+    Attributes:
+        role: Key path in params.yaml.
+        calls: Attempts.
+        prompt_tokens: Of all of them.
+        completion_tokens: Of all of them.
+        cost_usd: Of all of them.
+        timed_calls: Those of which it is known how long they took: all but the first batch of a run.
+        seconds: Wall time of these.
+    """
+
+    role: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    timed_calls: int
+    seconds: float
+
+
 Context = tuple[str, str | None, str, str]
 """What many rows share: artifact, partition, role, profile."""
 

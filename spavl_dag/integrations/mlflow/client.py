@@ -41,6 +41,7 @@ def open_client(uri: str) -> MlflowClient:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # a new store tells of each of its tables
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)  # tracebacks of what is told in one line anyway
     ensure_store(uri)
     return MlflowClient(tracking_uri=uri)
 
