@@ -40,10 +40,11 @@ def hand_over(arguments: list[str]) -> int | None:
 
     Returns:
         The exit code, or None where the command is to be run here: outside `dvc repro`, for other commands than
-        `run`, or where there can be no shared process.
+        `run`, where there can be no shared process, or in a folder with its own copy of this code (an experiment in a
+        temporary folder), which that copy has to run.
     """
     wanted = os.environ.get("DVC_STAGE") and arguments[:1] == ["run"] and os.environ.get("SPAVL_SHARED", "1") != "0"
-    if not wanted or not hasattr(socket, "send_fds") or not hasattr(socket, "AF_UNIX"):
+    if not wanted or not hasattr(socket, "send_fds") or not hasattr(socket, "AF_UNIX") or _has_other_code(Path.cwd()):
         return None
     try:
         address = _address(os.getppid())
@@ -54,6 +55,12 @@ def hand_over(arguments: list[str]) -> int | None:
     except OSError:
         return None
     return code
+
+
+def _has_other_code(folder: Path) -> bool:
+    """Whether a folder holds this library, and another copy of it than the one that runs."""
+    own = folder / LIBRARY.name
+    return (own / "__init__.py").is_file() and own.resolve() != LIBRARY
 
 
 def _ask(address: Path, arguments: list[str]) -> int | None:
