@@ -27,4 +27,6 @@ def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, mode
         dtype=entry.dtype or runtime.dtype,
         batch_size=own.batch_size if own and own.batch_size else runtime.batch_size,
         threads=runtime.threads,
+        params=entry,
+        runtime=own,
     )

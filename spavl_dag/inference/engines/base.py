@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from spavl_dag.inference.request import Decoding, Generation, Request
+from spavl_dag.params.engines import EngineParams, EngineRuntime
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class EngineSettings:
         dtype: "auto" (float32 on the CPU, bfloat16 on a GPU), "float32", "bfloat16" or "float16".
         batch_size: Largest number of requests computed together, at least 1.
         threads: CPU threads, or None to leave them alone (torch has one setting for the whole process).
+        params: What `engines.<name>` says, or None for an engine of which nothing is said.
+        runtime: What `runtime.engines.<name>` says, or None.
     """
 
     engine: str
@@ -36,6 +39,8 @@ class EngineSettings:
     dtype: str = "auto"
     batch_size: int = 32
     threads: int | None = None
+    params: EngineParams | None = None
+    runtime: EngineRuntime | None = None
 
 
 class Engine(Protocol):
