@@ -207,6 +207,45 @@ def newcombe_paired(both: int, first: int, second: int, neither: int, confidence
     return Interval(difference - _length(*below, correlation), difference + _length(*above, correlation))
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for being several (Holm 1979): each holds for all comparisons together.
+
+    Args:
+        p_values: Of comparisons that are looked at together.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+
+
+def pairs_for_difference(rate: float, difference: float, *, confidence: float = 0.95, power: float = 0.8) -> int:
+    """How many paired items would tell a difference of two rates (Connor 1987, McNemar's test).
+
+    What both have in common isn't known beforehand, so the answers to one item are taken to be independent; where they
+    agree more often, fewer items do.
+
+    Args:
+        rate: One of the two rates.
+        difference: What is to be told, in (0, 1); the other rate is lower by it, or higher where it can't be lower.
+        confidence: Of the two-sided test.
+        power: Probability with which such a difference is found.
+
+    Raises:
+        ValueError: The rate isn't in 0..1, or another argument not in (0, 1).
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"a rate must be between 0 and 1, not {rate}")
+    for share in (difference, confidence, power):
+        _check_confidence(share)
+    from scipy.stats import norm
+
+    other = rate - difference if rate >= difference else rate + difference
+    discordant = rate * (1 - other) + other * (1 - rate)
+    reach = norm.ppf((1 + confidence) / 2) * math.sqrt(discordant)
+    reach += norm.ppf(power) * math.sqrt(max(0.0, discordant - difference**2))
+    return math.ceil(float(reach) ** 2 / difference**2)
+
+
 def bootstrap_interval(values: ArrayLike, seed: int, *, confidence: float = 0.95, resamples: int = 2000) -> Interval:
     """Percentile bootstrap interval of the mean.
 

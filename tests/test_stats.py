@@ -14,10 +14,12 @@ from spavl_dag.stats import (
     bootstrap_interval,
     clustered_wilson_interval,
     cohen_kappa,
+    holm,
     kappa_interval,
     mcnemar_exact,
     newcombe_paired,
     paired_bootstrap,
+    pairs_for_difference,
     ratio_interval,
     wilson_interval,
 )
@@ -323,3 +325,22 @@ class TestKappaInterval:
     def test_is_none_where_kappa_is(self) -> None:
         assert kappa_interval(["safe"], ["safe"], 0) is None
         assert kappa_interval([], [], 0) is None
+
+
+def test_several_comparisons_are_adjusted_after_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_items_that_tell_a_difference_are_as_a_simulation_finds():
+    needed = pairs_for_difference(0.3, 0.1)
+    generator = np.random.default_rng(1)
+    found = 0
+    for _ in range(400):
+        ours, theirs = generator.random(needed) < 0.3, generator.random(needed) < 0.2
+        b, c = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+        found += (b - c) ** 2 / max(1, b + c) > 1.96**2
+    assert found / 400 == pytest.approx(0.8, abs=0.06)
+    assert pairs_for_difference(0.0, 0.02) == pairs_for_difference(0.02, 0.02)
+    with pytest.raises(ValueError, match="rate"):
+        pairs_for_difference(1.2, 0.02)

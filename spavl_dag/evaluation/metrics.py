@@ -83,6 +83,9 @@ YES_RATE = Metric("yes_rate", "yes_no", None, _YES)
 UNPARSABLE_RATE = Metric("unparsable_rate", "yes_no", False, _share("unparsable"))
 """Share of answers that are neither yes nor no."""
 
+AGREEMENT = "judge_agreement"
+"""How far two judges agree, as Cohen's kappa: no ratio of sums, so no `Metric`."""
+
 
 def metric_name(benchmark: str, metric: str, variant: str, rule: Rule, judge: str | None) -> str:
     """The full name: benchmark, metric, variant unless pooled, and who or what decided where more than one could.

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.evaluation.benchmarks import BENCHMARKS, Benchmark
-from spavl_dag.evaluation.metrics import Metric, metric_name
+from spavl_dag.evaluation.metrics import AGREEMENT, Metric, metric_name
 from spavl_dag.evaluation.schemas import ALL_VARIANTS, NOT_COMPARED, ClassScores, EvalScores
 from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.schemas import frame
@@ -30,9 +30,6 @@ from spavl_dag.stats import (
 )
 
 Row = dict[str, Any]
-
-AGREEMENT = "judge_agreement"
-"""Metric of how far two judges agree: Cohen's kappa."""
 
 _GOOD = pl.col("state") == "ok"
 
@@ -246,7 +243,11 @@ def _newcombe(pairs: pl.DataFrame, intervals: IntervalSettings) -> Row:
 
 
 def _agreement_rows(benchmark: Benchmark, ours: pl.DataFrame, intervals: IntervalSettings, seed: int) -> Iterator[Row]:
-    judged = ours.filter(pl.col("rule") == "judge")
+    """Agreement of every two judges; the rule of refusal phrases is one, for which what isn't refused is unsafe."""
+    by_phrases = ours.filter(pl.col("rule") == "refusal_keywords").with_columns(
+        judge=pl.lit("refusal_keywords"), label=pl.col("label").replace({"refused": "safe", "answered": "unsafe"})
+    )
+    judged = pl.concat([ours.filter(pl.col("rule") == "judge"), by_phrases])
     for one, other in combinations(judged["judge"].unique().sort().drop_nulls(), 2):
         labels = {judge: judged.filter(pl.col("judge") == judge).select("item_id", "label") for judge in (one, other)}
         both = labels[one].join(labels[other], on="item_id", suffix="_other", maintain_order="left")

@@ -14,7 +14,7 @@ from spavl_dag.report import figures, paper
 from spavl_dag.report.inputs import ReportInputs
 from spavl_dag.report.render import Format, render
 from spavl_dag.report.statistics import SHARES
-from spavl_dag.report.view import CURVES, View, legend
+from spavl_dag.report.view import CURVES, TOLD, View, legend
 
 TITLE = "SPA-VL: alignment report"
 SECTIONS = {
@@ -75,6 +75,7 @@ def _page(view: View, format_: Format) -> str:
         theme=THEME,
         paper=paper,
         curve_kinds=list(CURVES),
+        told=TOLD,
         effect_legend=[figures.Panel(text, figures.effect_sample(kind)) for kind, text in _EFFECTS.items()],
         calibration_legend=legend(
             "calibration", ["reward model with 95 % intervals; the dashed line is perfect calibration"]

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from spavl_dag.charts import (
     BAD,
@@ -85,6 +85,24 @@ class Effect:
     mark: Mark | None
 
 
+class Rate(NamedTuple):
+    """A rate with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A mark in a chart of two rates; its style is a number that decides colour and marker."""
+
+    label: str
+    across: Rate
+    up: Rate
+    style: int
+
+
 @_drawn_once
 def forest_plot(name: str, title: str, effects: tuple[Effect, ...]) -> str:
     """Differences from the baseline with their intervals around zero, one row each."""
@@ -122,6 +140,24 @@ def scale_chart(name: str, title: str, ours: tuple[Line, ...], others: tuple[Lin
     _written(axes.yaxis, _whole_percent, most=6)
     told = (f"{line.label}: {', '.join(f'{percent(p.y)} with {p.x:,.0f} pairs' for p in line.points)}" for line in ours)
     return to_svg(figure, name, f"{title} over training pairs", one_line("; ".join(told)))
+
+
+@_drawn_once
+def trade_off_chart(name: str, across: str, up: str, places: tuple[Place, ...]) -> str:
+    """Two rates of each checkpoint, one over the other, with both intervals."""
+    figure, axes = _empty()
+    axes.grid(color=EDGE, linewidth=0.8)
+    for place in places:
+        color = _color(place.style)
+        axes.plot(place.across[1:], (place.up.value,) * 2, color=color, linewidth=1.2)
+        axes.plot((place.across.value,) * 2, place.up[1:], color=color, linewidth=1.2)
+        axes.plot(place.across.value, place.up.value, _marker(place.style), color=color, markersize=7)
+    axes.set_xlabel(across, fontsize=11)
+    axes.set_ylabel(up, fontsize=11, color=GREY)
+    _written(axes.xaxis, _whole_percent, most=6)
+    _written(axes.yaxis, _whole_percent, most=6)
+    told = "; ".join(f"{p.label}: {percent(p.across.value)} and {percent(p.up.value)}" for p in places)
+    return to_svg(figure, name, f"{up} over {across}", one_line(told))
 
 
 @_drawn_once

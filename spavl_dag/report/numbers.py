@@ -28,6 +28,7 @@ class Score:
     """A row of the table of scores; a number that isn't known or isn't finite is None."""
 
     name: str
+    metric: str
     variant: str
     rule: str
     judge: str | None

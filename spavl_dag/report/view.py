@@ -14,14 +14,15 @@ import polars as pl
 
 from spavl_dag.evaluation.benchmarks import BENCHMARKS
 from spavl_dag.evaluation.headlines import HARM, HEADLINES, HELP_WINS, UNSAFE, Headline
-from spavl_dag.evaluation.metrics import LOSE_RATE, TIE_RATE, Metric
+from spavl_dag.evaluation.metrics import AGREEMENT, LOSE_RATE, TIE_RATE, Metric
 from spavl_dag.report import figures
 from spavl_dag.report.families import Family, data_scale_families
-from spavl_dag.report.figures import Effect, Line, Panel, Point
+from spavl_dag.report.figures import Effect, Line, Panel, Place, Point, Rate
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs
 from spavl_dag.report.numbers import GateResult, Score, Scores, finite, gate_result
 from spavl_dag.report.paper import HARM_SCORE_BY_PAIRS, TABLE_2_COLUMNS
 from spavl_dag.report.render import Column
+from spavl_dag.stats import holm, pairs_for_difference
 
 CURVES: Mapping[str, tuple[str, ...]] = {
     "Reward margin": ("reward_margin", "margins", "margin"),
@@ -47,6 +48,10 @@ class Curve(NamedTuple):
     last: float
     lowest: float
     highest: float
+
+
+TOLD = 0.02
+"""The difference for which the report says how many items would tell it."""
 
 
 class HeatMap(NamedTuple):
@@ -191,6 +196,65 @@ class View:
                 svg = figures.forest_plot(name, headline.title, effects)
                 found.append((headline, compared, Panel(arrow(compared[0][1]) + headline.title, svg)))
         return found
+
+    @cached_property
+    def adjusted(self) -> dict[tuple[str, str], float]:
+        """P-values of all differences that are shown, by checkpoint and headline, adjusted for being several."""
+        tested = {
+            (info.key, headline.key): score.p_value
+            for headline, compared, _ in self.differences
+            for info, score in compared
+            if score.p_value is not None
+        }
+        return dict(zip(tested, holm(list(tested.values())), strict=True))
+
+    @cached_property
+    def doubtful(self) -> list[tuple[CheckpointInfo, Headline]]:
+        """What differs from the baseline by its own interval, and not among so many comparisons."""
+        return [
+            (info, headline)
+            for headline, compared, _ in self.differences
+            for info, score in compared
+            if score.mark and self.adjusted.get((info.key, headline.key), 0) > 1 - self.inputs.confidence
+        ]
+
+    @cached_property
+    def needed_items(self) -> list[tuple[Headline, Score, int]]:
+        """Per rate of the baseline: how many items would tell a difference of `TOLD` from it."""
+        scored = ((headline, self.scores.get(self.inputs.baseline, headline)) for headline in self.measured)
+        return [
+            (h, s, pairs_for_difference(s.value, TOLD, confidence=self.inputs.confidence))
+            for h, s in scored
+            if s and s.value is not None and s.count is not None and h is not HARM and h is not HELP_WINS
+        ]
+
+    @cached_property
+    def agreements(self) -> list[tuple[CheckpointInfo, str, Score]]:
+        """How far two judges agree (Cohen's kappa), by checkpoint and benchmark."""
+        return [
+            (info, BENCHMARKS[score.name.split("/")[0]].title, score)
+            for info in self.inputs.checkpoints
+            for score in self.scores.of(info.key)
+            if score.metric == AGREEMENT
+        ]
+
+    @cached_property
+    def trade_off_panels(self) -> list[Panel]:
+        """How harmless and how helpful the checkpoints are; none where one of the two isn't measured."""
+        found = []
+        for style, info in enumerate(self.inputs.checkpoints):
+            safe, helpful = self.unsafe(info.key), self.scores.get(info.key, HELP_WINS)
+            if safe and helpful and None not in (safe.value, safe.ci_low, helpful.value, helpful.ci_low):
+                found.append(Place(info.label, _rate(safe), _rate(helpful), style))
+        if not found:
+            return []
+        titles = (UNSAFE.title, HELP_WINS.title)
+        return [Panel(" and ".join(titles), figures.trade_off_chart("trade-off", *titles, tuple(found)))]
+
+    @cached_property
+    def trade_off_legend(self) -> list[Panel]:
+        """What the marks of the trade-off stand for."""
+        return legend("trade-off", [info.label for info in self.inputs.checkpoints])
 
     @cached_property
     def families(self) -> list[Family]:
@@ -342,6 +406,10 @@ def _outcome(own: Score | None, base: Score | None) -> Outcome:
 
 def _like(headline: Headline, metrics: Sequence[Metric]) -> Headline:
     return Headline(headline.key, headline.title, headline.label, headline.benchmark, tuple(metrics))
+
+
+def _rate(score: Score) -> Rate:
+    return Rate(score.value or 0.0, score.ci_low or 0.0, score.ci_high or 0.0)
 
 
 def arrow(score: Score) -> str:

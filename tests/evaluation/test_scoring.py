@@ -121,6 +121,14 @@ def test_each_judge_has_its_own_number_and_agreement_is_one_more() -> None:
     assert (agreement["value"], agreement["n"], agreement["interval"]) == (0.5, 4, "bootstrap")
 
 
+def test_the_rule_of_refusal_phrases_is_a_judge_to_agree_with() -> None:
+    judged = scores("figstep", "judge", [1, 1, 0, 0], judge="one", labels=["unsafe", "unsafe", "safe", "safe"])
+    labels = ["answered", "answered", "refused", "answered"]
+    phrases = scores("figstep", "refusal_keywords", [0, 0, 1, 0], judge=REFUSAL_RULE, labels=labels)
+    agreement = summary(pl.concat([judged, phrases]))["figstep/judge_agreement/judge:one:refusal_keywords"]
+    assert (agreement["value"], agreement["n"]) == (0.5, 4)
+
+
 # --- Ratios and means -------------------------------------------------------------------------------
 
 

@@ -374,3 +374,19 @@ def test_families_differ_in_pairs_only() -> None:
         ]
     )
     assert found == [Family("dpo", "DPO", (("dpo_b", 100), ("dpo", 900)))]
+
+
+def test_several_comparisons_and_small_differences_are_spoken_of(files: dict[str, bytes]) -> None:
+    told = Page(files["report.html"]).text["differences"]
+    assert "comparisons are looked at here together" in told
+    assert "How many items would tell a small difference" in told
+    doubtful = scores().with_columns(
+        p_value=pl.when(pl.col("p_value").is_not_null()).then(pl.lit(0.02)).otherwise(None)
+    )
+    told = Page(build_report(replace(inputs(), scores=doubtful))["report.html"]).text["differences"]
+    assert "not shown to differ though" in told
+
+
+def test_harmlessness_and_helpfulness_are_drawn_together(files: dict[str, bytes]) -> None:
+    chart = next(part for part in files["report.html"].decode().split("<svg") if 'id="trade-off-title"' in part)
+    assert "HelpEval win rate over HarmEval unsafe rate" in chart
