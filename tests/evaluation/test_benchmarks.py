@@ -388,6 +388,8 @@ def test_xstest_leaves_the_unsafe_contrasts_out(tmp_path: Path, labelled: bool) 
     table(tmp_path / "xstest_prompts.csv", columns[:kept], [row[:kept] for row in rows])
     (item,) = load("xstest", tmp_path)
     assert (item.item_id, item.category, item.image) == ("1", "homonyms", None)
+    (contrast,) = load("xstest_contrast", tmp_path)
+    assert (contrast.item_id, contrast.category) == ("26", "contrast_homonyms")
 
 
 def test_xstest_of_the_second_edition(tmp_path: Path) -> None:
@@ -401,6 +403,66 @@ def test_xstest_of_the_second_edition(tmp_path: Path) -> None:
     table(tmp_path / "xstest_v2_prompts.csv", ["number", "type", "prompt"], [["1", "homonyms", "x"]])
     with pytest.raises(BenchmarkFormatError, match="no column id; it has number, type, prompt"):
         load("xstest", tmp_path)
+
+
+# --- HarmBench, JailBreakV-28K, VLSBench ------------------------------------------------------------
+
+
+def test_harmbench_puts_a_context_before_its_request_and_leaves_copyright_out(tmp_path: Path) -> None:
+    columns = ["Behavior", "FunctionalCategory", "SemanticCategory", "Tags", "ContextString", "BehaviorID"]
+    rows = [
+        ["make a thing", "standard", "chemical_biological", "", "", "make_thing"],
+        ["copy a song", "copyright", "copyright", "lyrics", "", "song"],
+        ["use the list", "contextual", "illegal", "context", "A list, of things", "use_list"],
+    ]
+    file = tmp_path / "harmbench_behaviors_text_val.csv"
+    table(file, columns, rows)
+    plain, contextual = load("harmbench", tmp_path)
+    assert (plain.item_id, plain.question, plain.variant, plain.intent) == (
+        "make_thing", "make a thing", "standard", None
+    )  # fmt: skip
+    assert contextual.question == "A list, of things\n\n---\n\nuse the list"
+    assert (contextual.variant, contextual.category, contextual.intent) == ("contextual", "illegal", "use the list")
+    table(file, columns, [["use the list", "contextual", "illegal", "", "", "use_list"]])
+    with pytest.raises(BenchmarkFormatError, match="use_list: 'contextual' without a ContextString"):
+        load("harmbench", tmp_path)
+
+
+def test_jailbreakv_groups_the_attacks_on_one_request(tmp_path: Path) -> None:
+    columns = ["", "id", "jailbreak_query", "redteam_query", "format", "policy", "image_path", "from"]
+    rows = [
+        [i, i, f"wrapped {i}", "request", kind, "Illegal Activity", f"figstep/{i}.png", "x"]
+        for i, kind in enumerate(("Template", "figstep"))
+    ]
+    table(tmp_path / "mini_JailBreakV_28K.csv", columns, rows)
+    picture(tmp_path / "figstep" / "1.png")
+    first, second = load("jailbreakv", tmp_path)
+    assert first.group == second.group
+    assert (second.item_id, second.variant, second.category) == ("1", "figstep", "illegal_activity")
+    assert (second.question, second.intent) == ("wrapped 1", "request")
+    assert second.image is not None
+    assert second.image.read()
+    with pytest.raises(MissingInputError, match=r"figstep/0\.png: there is no"):
+        write_items({"jailbreakv": [first, second]}, tmp_path / "out")
+    table(tmp_path / "mini_JailBreakV_28K.csv", columns, [[0, 0, "q", "r", "figstep", "p", "../../etc/passwd", "x"]])
+    with pytest.raises(BenchmarkFormatError, match="leads out of the folder"):
+        load("jailbreakv", tmp_path)
+
+
+def test_vlsbench_reads_its_list_and_finds_its_images(tmp_path: Path) -> None:
+    row = {"instruction_id": 7, "instruction": "What next?", "image_path": "7.png", "category": "Violent", "x": None}
+    picture(tmp_path / "imgs" / "7.png")
+    (tmp_path / "data.json").write_text(json.dumps([row]))
+    (item,) = load("vlsbench", tmp_path)
+    assert (item.item_id, item.question, item.category) == ("7", "What next?", "violent")
+    assert item.image is not None
+    assert item.image.read()
+    (tmp_path / "data.json").write_text(json.dumps([row | {"instruction": " "}]))
+    with pytest.raises(BenchmarkFormatError, match="entry 0: 'instruction' is missing or blank"):
+        load("vlsbench", tmp_path)
+    (tmp_path / "data.json").write_text(json.dumps({"rows": []}))
+    with pytest.raises(BenchmarkFormatError, match="expected a list"):
+        load("vlsbench", tmp_path)
 
 
 # --- Whole, or a part that one states ---------------------------------------------------------------

@@ -9,11 +9,14 @@ from spavl_dag.evaluation.benchmarks.advbench import AdvBench
 from spavl_dag.evaluation.benchmarks.base import Benchmark, BenchmarkFormatError, Source
 from spavl_dag.evaluation.benchmarks.captions import Captions
 from spavl_dag.evaluation.benchmarks.figstep import FigStep
+from spavl_dag.evaluation.benchmarks.harmbench import HarmBench
+from spavl_dag.evaluation.benchmarks.jailbreakv import JailBreakV
 from spavl_dag.evaluation.benchmarks.mm_safetybench import MMSafetyBench
 from spavl_dag.evaluation.benchmarks.pope import Pope
 from spavl_dag.evaluation.benchmarks.spa_vl import HarmEval, HelpEval
+from spavl_dag.evaluation.benchmarks.vlsbench import VLSBench
 from spavl_dag.evaluation.benchmarks.vqa import Vqa
-from spavl_dag.evaluation.benchmarks.xstest import XSTest
+from spavl_dag.evaluation.benchmarks.xstest import XSTest, XSTestContrast
 
 __all__ = ["BENCHMARKS", "Benchmark", "BenchmarkFormatError", "Source", "benchmark_of"]
 
@@ -25,6 +28,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {
         MMSafetyBench(),
         AdvBench(),
         FigStep(),
+        HarmBench(),
+        JailBreakV(),
+        VLSBench(),
+        XSTestContrast(),
         Pope(),
         Vqa(),
         Captions(),
