@@ -48,7 +48,7 @@ def checkpoints(
     if isinstance(experiment, UntrainedExperiment):
         named = trainer.reference(experiment.model, experiment.revision)
         return Result(curve_table([]), rejected_table(None), documents={REFERENCE_FILE: named})
-    selection = select_rows(dataset, experiment.data, trainer.seed)
+    selection = select_rows(dataset, experiment.data, trainer.seed_of(experiment))
     rewarded = reward_model if isinstance(experiment, RewardReader) else None
     trained = trainer.train(key, experiment, selection.rows, reward_model=rewarded)
     documents = {"training.json": {**trained.result.summary, "selection": selection.as_dict()}}

@@ -50,7 +50,7 @@ def reward_model(
     """A scalar head on the model, trained on preferences; accuracy, margin and calibration on held-out pairs."""
     from spavl_dag.training.reward.measuring import measure_reward_model
 
-    selection = select_rows(dataset, settings.data, trainer.seed)
+    selection = select_rows(dataset, settings.data, trainer.seed_of(settings))
     held_out = dataset.filter(pl.col("split") == "validation").sort("row_id")
     trained = trainer.train("reward_model", settings, selection.rows, validation=held_out)
     measured = measure_reward_model(trained.job)

@@ -17,7 +17,14 @@ from spavl_dag.params.base import Section
 from spavl_dag.params.engines import EngineParams, EngineRuntime, engine_of_kind
 from spavl_dag.params.evaluation import EvaluationParams
 from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
-from spavl_dag.params.training import Experiment, RewardModelParams, TrainedExperiment, TrainingRuntime
+from spavl_dag.params.training import (
+    Experiment,
+    RewardModelParams,
+    TrainedExperiment,
+    TrainingParams,
+    TrainingRuntime,
+    UntrainedExperiment,
+)
 
 
 class TaxonomyParams(Section):
@@ -177,6 +184,11 @@ class Params(Section):
     def engine(self, name: str) -> EngineParams:
         """The engine of that name; a kind alone is an engine of that kind as it is."""
         return self.engines[name] if name in self.engines else engine_of_kind(name)
+
+    def seed_of(self, training: TrainingParams | UntrainedExperiment) -> int:
+        """The seed of a training: its own, or the project's."""
+        own = training.seed if isinstance(training, TrainedExperiment) else None
+        return self.seed if own is None else own
 
     def trainings(self) -> Iterator[tuple[str, TrainedExperiment | RewardModelParams]]:
         """All trainings with the key path of their entry."""

@@ -146,6 +146,10 @@ class TrainedExperiment(_Entry):
     save: Annotated[
         Literal["merged", "adapter"], Field(description="with LoRA: whole weights, or the adapter alone")
     ] = "merged"
+    seed: Annotated[
+        int | None,
+        Field(ge=0, le=2**32 - 1, description="of data drawn, their order, weights and sampling; null: the project's"),
+    ] = None
 
     @model_validator(mode="after")
     def _adapter_made(self) -> TrainedExperiment:

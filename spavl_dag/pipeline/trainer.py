@@ -21,7 +21,6 @@ from spavl_dag.inference.templates import read_template
 from spavl_dag.params.training import TrainingParams
 from spavl_dag.pipeline.kept import KeptTrainings, link_files
 from spavl_dag.pipeline.result import Training
-from spavl_dag.pipeline.run import Run
 from spavl_dag.progress import Progress
 from spavl_dag.schemas import Images
 from spavl_dag.training.job import Job, method_of, training_key
@@ -56,9 +55,9 @@ class Trainer(KeptTrainings):
         run: The making.
     """
 
-    def __init__(self, run: Run) -> None:
-        super().__init__(run)
-        self.seed = run.params.seed
+    def seed_of(self, training: TrainingParams) -> int:
+        """The seed of a training: its own, or the project's."""
+        return self._run.params.seed_of(training)
 
     def train(
         self,
@@ -109,7 +108,8 @@ class Trainer(KeptTrainings):
             inputs["validation"] = self._content(validation)
         if reward_model is not None:
             inputs["reward_model"] = str(run.graph.hasher.md5(reward_model))
-        key = training_key(training, inputs=inputs, template=template, system=policy.system, seed=self.seed)
+        seed = self.seed_of(training)
+        key = training_key(training, inputs=inputs, template=template, system=policy.system, seed=seed)
         work = run.project.trainings / f"{name}-{key}"
         return key, Job(
             training=training,
@@ -122,7 +122,7 @@ class Trainer(KeptTrainings):
             validation=None if validation is None else self._rows_file(validation, work / "validation.parquet"),
             reward_model=reward_model,
             work=work,
-            seed=self.seed,
+            seed=seed,
             runtime=runtime.training,
             device=runtime.device,
             dtype=runtime.dtype,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import fmean, stdev
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -16,7 +17,7 @@ from spavl_dag.evaluation.benchmarks import BENCHMARKS
 from spavl_dag.evaluation.headlines import HARM, HEADLINES, HELP_WINS, UNSAFE, Headline
 from spavl_dag.evaluation.metrics import AGREEMENT, LOSE_RATE, TIE_RATE, Metric
 from spavl_dag.report import figures
-from spavl_dag.report.families import Family, data_scale_families
+from spavl_dag.report.families import Family, Repeats, data_scale_families, repeats
 from spavl_dag.report.figures import Effect, Line, Panel, Place, Point, Rate
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs
 from spavl_dag.report.numbers import GateResult, Score, Scores, finite, gate_result
@@ -52,6 +53,14 @@ class Curve(NamedTuple):
 
 TOLD = 0.02
 """The difference for which the report says how many items would tell it."""
+
+
+class Spread(NamedTuple):
+    """A number over several seeds: its mean, its standard deviation (n - 1), and how many there are."""
+
+    mean: float
+    deviation: float
+    n: int
 
 
 class HeatMap(NamedTuple):
@@ -285,9 +294,21 @@ class View:
         return legend("scale", [*(family.title for family in self.families), *paper])
 
     def _scale(self, family: Family, headline: Headline, style: int) -> Line:
-        scores = [(pairs, self.scores.get(key, headline)) for key, pairs in family.members]
-        found = [Point(pairs, s.value, s.ci_low, s.ci_high) for pairs, s in scores if s and s.value is not None]
-        return Line(family.title, tuple(found), style)
+        """A family's line; where several seeds have as many pairs, their mean and how far they lie apart."""
+        found: dict[int, list[Score]] = {}
+        for key, pairs in family.members:
+            if (score := self.scores.get(key, headline)) and score.value is not None:
+                found.setdefault(pairs, []).append(score)
+        return Line(family.title, tuple(_point(pairs, scores) for pairs, scores in found.items()), style)
+
+    @cached_property
+    def repeats(self) -> list[tuple[Repeats, list[Spread | None]]]:
+        """Trainings with several seeds: mean and spread of every headline that was measured."""
+        found = []
+        for group in repeats(self.inputs.checkpoints):
+            scores = [[self.scores.get(key, headline) for key in group.members] for headline in self.measured]
+            found.append((group, [_spread([s.value for s in each if s and s.value is not None]) for each in scores]))
+        return found
 
     @cached_property
     def heat_maps(self) -> list[HeatMap]:
@@ -406,6 +427,17 @@ def _outcome(own: Score | None, base: Score | None) -> Outcome:
 
 def _like(headline: Headline, metrics: Sequence[Metric]) -> Headline:
     return Headline(headline.key, headline.title, headline.label, headline.benchmark, tuple(metrics))
+
+
+def _point(pairs: int, scores: Sequence[Score]) -> Point:
+    if len(scores) == 1:
+        return Point(pairs, scores[0].value or 0.0, scores[0].ci_low, scores[0].ci_high)
+    values = [score.value or 0.0 for score in scores]
+    return Point(pairs, fmean(values), min(values), max(values))
+
+
+def _spread(values: Sequence[float]) -> Spread | None:
+    return Spread(fmean(values), stdev(values), len(values)) if len(values) > 1 else None
 
 
 def _rate(score: Score) -> Rate:

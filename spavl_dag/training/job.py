@@ -15,7 +15,7 @@ from spavl_dag.training.versions import Method
 _SCHEMA = 2
 """Raised when the key is made of other things: every training is then done again."""
 
-_UNIMPORTANT = {"label", "data"}
+_UNIMPORTANT = {"label", "data", "seed"}  # the seed that counts is given
 """Params that don't change weights: a name, and a selection that shows in the hash of its rows."""
 
 
@@ -82,11 +82,11 @@ def training_key(
     Paths, devices, batch splitting and how often state is saved are not part of it.
 
     Args:
-        training: Its params; their label and data selection don't count.
+        training: Its params; their label, data selection and own seed don't count.
         inputs: Content hash by name: model, rows, validation, reward_model; and the version of the code.
         template: Source of the prompt template.
         system: System turn.
-        seed: The seed.
+        seed: Of the training, its own or the project's.
 
     Returns:
         32 hex digits.

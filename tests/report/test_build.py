@@ -390,3 +390,20 @@ def test_several_comparisons_and_small_differences_are_spoken_of(files: dict[str
 def test_harmlessness_and_helpfulness_are_drawn_together(files: dict[str, bytes]) -> None:
     chart = next(part for part in files["report.html"].decode().split("<svg") if 'id="trade-off-title"' in part)
     assert "HelpEval win rate over HarmEval unsafe rate" in chart
+
+
+def test_seeds_are_shown_as_mean_and_spread_and_as_a_band(files: dict[str, bytes]) -> None:
+    assert "Over seeds" not in Page(files["report.html"]).text["leaderboard"]
+    plain = inputs()
+    (dpo,) = (info for info in plain.checkpoints if info.key == "dpo")
+    again = replace(dpo, key="dpo_again", label="DPO again", params={**dpo.params, "seed": 1})
+    copied = plain.scores.filter(checkpoint="dpo").with_columns(
+        checkpoint=pl.lit("dpo_again"), value=pl.col("value") + 0.02
+    )
+    seeds = replace(plain, checkpoints=[*plain.checkpoints, again], scores=pl.concat([plain.scores, copied]))
+    made = build_report(seeds)
+    told = Page(made["report.html"]).text
+    assert "dpo, dpo_again 2 4.0 % ± 1.4 %" in told["leaderboard"]
+    assert "through their mean" in told["data-scale"]
+    (family,) = (f for f in data_scale_families(seeds.checkpoints) if ("dpo_again", dpo.rows) in f.members)
+    assert ("dpo", dpo.rows) in family.members

@@ -89,5 +89,6 @@ def test_the_key_changes_with_all_that_decides_the_weights() -> None:
 
 
 def test_the_key_leaves_out_names_and_how_rows_were_selected() -> None:
+    assert key(training=trained(seed=1)) == key(), "an own seed counts as the project's would"
     assert key(training=trained(label=None, data={"pairs": 11})) == key()
     assert key(inputs={"rows": "bb", "model": "aa"}) == key()

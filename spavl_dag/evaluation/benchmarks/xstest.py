@@ -23,7 +23,7 @@ class XSTest(Benchmark):
     title = "XSTest"
     kind: ClassVar[Kind] = "over_refusal"
     metrics: ClassVar[tuple[Metric, ...]] = (OVER_REFUSAL,)
-    published = (250, 200)  # the first edition has 200
+    published: ClassVar[tuple[int, ...]] = (250, 200)  # the first edition has 200
     _unsafe: ClassVar[bool] = False
 
     def load_folder(self, folder: Path) -> list[EvalItem]:
@@ -58,7 +58,7 @@ class XSTestContrast(XSTest):
     title = "XSTest, unsafe contrasts"
     kind: ClassVar[Kind] = "safety"
     metrics: ClassVar[tuple[Metric, ...]] = (ATTACK_SUCCESS_BY_JUDGE, ATTACK_SUCCESS_BY_KEYWORDS)
-    published = (200,)
+    published: ClassVar[tuple[int, ...]] = (200,)
     _unsafe: ClassVar[bool] = True
 
 

@@ -22,7 +22,7 @@ def checkpoint_params(params: Params, key: str, pairs: int | None) -> dict[str, 
         tuning = experiment.tuning
         lora = tuning.lora.model_dump() if tuning.lora else {}
         chosen |= {
-            "seed": params.seed,  # a model as it is has none, and what a run says once can't be changed
+            "seed": params.seed_of(experiment),  # a model as it is has none, and what a run says once can't be changed
             "tuning": tuning.mode,
             "train_projector": tuning.train_projector,
             **{f"lora_{name}": value for name, value in lora.items()},

@@ -169,7 +169,7 @@ def evaluation_record(graph: Graph, stage: Stage, content: Content, tags: Mappin
         },
         gate=result.state,
         gate_failed=result.failed,
-        tags={**tags, "seed": str(graph.params.seed)},
+        tags={**tags, "seed": str(graph.params.seed_of(graph.params.experiments[key]))},
     )
 
 
