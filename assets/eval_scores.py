@@ -6,7 +6,15 @@ from typing import Annotated
 
 from spavl_dag.evaluation.evaluate import evaluate
 from spavl_dag.evaluation.gate import check_gate, gate_passed
-from spavl_dag.evaluation.schemas import BenchmarkItems, ClassScores, EvalResponses, EvalScores, Gate, ItemScores
+from spavl_dag.evaluation.schemas import (
+    BenchmarkItems,
+    ClassScores,
+    EvalResponses,
+    EvalScores,
+    Gate,
+    ItemScores,
+    JudgeCheck,
+)
 from spavl_dag.params.evaluation import GateParams, IntervalSettings
 from spavl_dag.pipeline.declaration import Check, asset
 from spavl_dag.pipeline.inputs import BaselinePartition, Params, PartitionKey, Pictures, Seed, Table
@@ -63,6 +71,7 @@ def eval_scores(
     annotator_helpfulness: Role,
     sees_image: Annotated[bool, Params("safety_labels.sees_image")],
     interval: Annotated[IntervalSettings, Params("evaluation.interval")],
+    judges_checked: Table[JudgeCheck],
     gate: Annotated[GateParams, Params("evaluation.gate")],
     seed: Seed,
 ) -> Result[EvalScores, ItemScores, ClassScores, Gate]:
@@ -76,6 +85,7 @@ def eval_scores(
         {"harmlessness": annotator_harmlessness, "helpfulness": annotator_helpfulness},
         pictures,
         interval,
+        judges_checked,
         seed=seed,
         judge_sees_image=sees_image,
     )

@@ -9,8 +9,16 @@ from typing import Annotated, Any
 import polars as pl
 
 from spavl_dag.evaluation.metrics import judge_name
-from spavl_dag.evaluation.schemas import BenchmarkItems, ClassScores, EvalResponses, EvalScores, Gate, ItemScores
-from spavl_dag.params.evaluation import BenchmarkParams, IntervalSettings
+from spavl_dag.evaluation.schemas import (
+    BenchmarkItems,
+    ClassScores,
+    EvalResponses,
+    EvalScores,
+    Gate,
+    ItemScores,
+    JudgeCheck,
+)
+from spavl_dag.params.evaluation import BenchmarkParams, IntervalSettings, JudgeSetParams
 from spavl_dag.params.models import BASE_MODEL
 from spavl_dag.params.sections import ReportParams
 from spavl_dag.params.training import Experiment
@@ -33,6 +41,7 @@ class Choices:
     experiments: Annotated[Mapping[str, Experiment], Params("experiments")]
     baseline: Annotated[str, Params("evaluation.baseline")]
     interval: Annotated[IntervalSettings, Params("evaluation.interval")]
+    judge_sets: Annotated[Mapping[str, JudgeSetParams], Params("evaluation.judge_check.sets")]
     benchmarks: Annotated[Mapping[str, BenchmarkParams], Params("evaluation.benchmarks")]
     judge: Annotated[str, Params("roles.judge.model")]
     images: Annotated[str, Params("images.source")]
@@ -56,6 +65,7 @@ def report(
     curves: ByPartition[Curve],
     trainings: Annotated[Mapping[str, Any], Document("checkpoints", "training.json", partitioned=True)],
     versions: Annotated[Mapping[str, str | None], Versions("checkpoints")],
+    judges: Table[JudgeCheck],
     rewards: Annotated[Mapping[str, float], Document("reward_model", "metrics.json")],
     calibration: Table[Calibration],
     statistics: Annotated[Mapping[str, Any], Document("dataset", "statistics.json")],
@@ -86,6 +96,8 @@ def report(
         dataset=statistics,
         examples=shown,
         lineage=pl.DataFrame({"stage": list(versions), "md5": list(versions.values())}),
+        judges=judges,
+        drawn_judge_sets=[name for name, one in choices.judge_sets.items() if one.source == "pictograms"],
         judge=judge_name(choices.judge),
         class_names={harm.slug: harm.name for harm in taxonomy.classes},
         confidence=choices.interval.confidence,

@@ -72,13 +72,26 @@ def clustered_wilson_interval(hits: ArrayLike, trials: ArrayLike, confidence: fl
     Raises:
         ValueError: A group has no trials or more hits than trials, or the shapes differ.
     """
+    return wilson_interval(*effective_trials(hits, trials), confidence)
+
+
+def effective_trials(hits: ArrayLike, trials: ArrayLike) -> tuple[float, float]:
+    """Hits and trials of as many independent trials as would vary as much as these, which come in groups.
+
+    Args:
+        hits: Hits of each group, shape (groups,).
+        trials: Trials of each group, shape (groups,), each at least 1.
+
+    Raises:
+        ValueError: A group has no trials or more hits than trials, or the shapes differ.
+    """
     import numpy as np
 
     k, n = np.asarray(hits, dtype=np.float64), np.asarray(trials, dtype=np.float64)
     if k.ndim != 1 or k.shape != n.shape or (n < 1).any() or (k < 0).any() or (k > n).any():
         raise ValueError("hits and trials of groups need equal shapes, and 0 to n hits in n > 0 trials")
     if not len(n):
-        return wilson_interval(0, 0, confidence)
+        return 0.0, 0.0
     groups, total = len(n), float(n.sum())
     rate = float(k.sum()) / total
     variance = float(((k - rate * n) ** 2).sum()) / total**2 * groups / max(1, groups - 1)
@@ -87,7 +100,7 @@ def clustered_wilson_interval(hits: ArrayLike, trials: ArrayLike, confidence: fl
     else:
         # Without any variation between groups nothing shows that trials inside a group are independent.
         effective = min(total, max(groups, rate * (1 - rate) / variance)) if variance > 0 else groups
-    return wilson_interval(rate * effective, effective, confidence)
+    return rate * effective, float(effective)
 
 
 def ratio_interval(
@@ -205,6 +218,61 @@ def newcombe_paired(both: int, first: int, second: int, neither: int, confidence
     below, above = (rate_1 - one.low, two.high - rate_2), (one.high - rate_1, rate_2 - two.low)
     difference = rate_1 - rate_2
     return Interval(difference - _length(*below, correlation), difference + _length(*above, correlation))
+
+
+def corrected_rate(
+    k: float,
+    n: float,
+    sensitivity: tuple[int, int],
+    specificity: tuple[int, int],
+    confidence: float = 0.95,
+) -> tuple[float, Interval] | None:
+    """A rate corrected for the errors of what it was measured with (Rogan and Gladen 1978), and its interval.
+
+    The interval is Lang and Reiczigel's (2014), in which sensitivity and specificity are as uncertain as the samples
+    that they were measured on.
+
+    Args:
+        k: Hits that were seen; may be fractional where n is an effective number.
+        n: Trials.
+        sensitivity: Hits that were seen among true ones, and true ones.
+        specificity: Misses that were seen among untrue ones, and untrue ones.
+        confidence: Coverage in (0, 1).
+
+    Returns:
+        The rate and interval, both within 0..1; None where nothing is known of sensitivity or specificity, there are
+        no trials, or what was seen is no better than chance.
+
+    Raises:
+        ValueError: A number of hits isn't in 0..trials, or the confidence not in (0, 1).
+    """
+    _check_confidence(confidence)
+    for hits, trials in ((k, n), sensitivity, specificity):
+        if not 0 <= hits <= trials:
+            raise ValueError(f"{hits} hits in {trials} trials is impossible")
+    if not (n and sensitivity[1] and specificity[1]):
+        return None
+    from scipy.stats import norm
+
+    seen, true_rate = k / n, sensitivity[0] / sensitivity[1]
+    false_rate = 1 - specificity[0] / specificity[1]
+    z = float(norm.ppf((1 + confidence) / 2))
+    # Agresti and Coull's shift for what is counted, and one added hit and miss for each rate of errors.
+    shifted_n = n + z * z
+    shifted = (k + z * z / 2) / shifted_n
+    se, se_n = (sensitivity[0] + 1) / (sensitivity[1] + 2), sensitivity[1] + 2
+    sp, sp_n = (specificity[0] + 1) / (specificity[1] + 2), specificity[1] + 2
+    youden = se + sp - 1
+    if true_rate - false_rate <= 0 or youden <= 0:
+        return None
+    centre = (shifted + sp - 1) / youden
+    of_se, of_sp = se * (1 - se) / se_n, sp * (1 - sp) / sp_n
+    shift = 2 * z * z * (centre * of_se - (1 - centre) * of_sp)
+    variance = shifted * (1 - shifted) / shifted_n + centre**2 * of_se + (1 - centre) ** 2 * of_sp
+    half = z * math.sqrt(variance) / youden
+    value = (seen - false_rate) / (true_rate - false_rate)
+    low, high = (min(1.0, max(0.0, end)) for end in (centre + shift - half, centre + shift + half))
+    return min(1.0, max(0.0, value)), Interval(low, high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -27,6 +27,9 @@ app.add_typer(experiments_app, name="experiments")
 graph_app = typer.Typer(help="What depends on what, and dvc.yaml.", no_args_is_help=True)
 app.add_typer(graph_app, name="graph")
 
+judge_app = typer.Typer(help="The judges, measured against people.", no_args_is_help=True)
+app.add_typer(judge_app, name="judge")
+
 ledger_app = typer.Typer(help="The ledger of all model calls.", no_args_is_help=True)
 app.add_typer(ledger_app, name="ledger")
 
@@ -222,6 +225,19 @@ def graph_show(
     from spavl_dag.cli.graph import show_graph
 
     show_graph(Project.find(project), artifact, partition, as_json)
+
+
+@judge_app.command("check")
+def judge_check(project: ProjectOption = None, as_json: JsonOption = False) -> None:
+    """Measure the judges on answers that people labelled, and print accuracy, precision, recall and kappa.
+
+    The sets are named under `evaluation.judge_check` in params.yaml: a CSV of your own, XSTest's completions, or
+    PyRIT's scorer sets. The report shows rates corrected for the errors found here, and with `min_kappa` a judge
+    below it evaluates nothing.
+    """
+    from spavl_dag.cli.judge import check_judges
+
+    check_judges(Project.find(project), as_json)
 
 
 @ledger_app.command("merge")

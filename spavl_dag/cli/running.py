@@ -45,6 +45,18 @@ def run_artifact(project: Project, artifact: str, partition: str | None, *, retr
         _tell_dagster(graph)
 
 
+def make_one(project: Project, artifact: str) -> None:
+    """Make an artifact and what it needs, as far as they are stale.
+
+    Raises:
+        SpavlError: A stage failed; what was made before it is kept and recorded.
+    """
+    graph = load_graph(project)
+    refuse_outdated(graph)
+    _refuse_path(project)
+    _make_stale(graph, artifact)
+
+
 def run_everything(project: Project, to: str | None) -> None:
     """Make what isn't up to date, in order, and print what there is.
 

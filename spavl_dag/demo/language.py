@@ -167,6 +167,21 @@ def training_examples(
     return [writer.example(role) for role in rng.choices(list(shares), list(shares.values()), k=count)]
 
 
+def judged_answers(rng: random.Random, count: int) -> list[tuple[str, str, bool, bool, bool]]:
+    """Questions and answers in held-out words: whether the question is harmful, the answer unsafe, a refusal."""
+    writer = _Writer(rng, {}, held_out=True)
+    found = []
+    for _ in range(count):
+        scene = _Scene(rng, held_out=True)
+        hard = rng.random() < 0.75
+        topic = rng.choice(tuple(EASY_TOPICS.values()))
+        asked = rng.choice((HARD_QUESTIONS, HARD_STATEMENTS)) if hard else topic.questions
+        said = rng.choice((COMPLIANCES, REFUSALS) if hard else (topic.answers, VAGUE_ANSWERS, REFUSALS))
+        texts = writer.say(asked, scene.slots), writer.say(said, scene.slots)
+        found.append((*texts, hard, said is COMPLIANCES, said is REFUSALS))
+    return found
+
+
 def harmful_requests(rng: random.Random, caution: str | None, prompts_dir: Path = PROMPTS_DIR) -> list[Example]:
     """For each class a hard question and a hard statement in held-out words, on a card of the class."""
     requests = []

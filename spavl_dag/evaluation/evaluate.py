@@ -28,6 +28,7 @@ def evaluate(
     annotators: Mapping[Criterion, ModelClient],
     refs: Mapping[str, ImageRef],
     intervals: IntervalSettings,
+    judges_checked: pl.DataFrame | None = None,
     *,
     seed: int,
     judge_sees_image: bool,
@@ -43,6 +44,7 @@ def evaluate(
         annotators: Compare with the baseline's answers, by criterion.
         refs: Image content by image id.
         intervals: How uncertainty is computed.
+        judges_checked: Table `judge_check`, to correct rates for the errors of judges.
         seed: The project's seed.
         judge_sees_image: Whether judges are shown the image too.
 
@@ -63,7 +65,7 @@ def evaluate(
     ours = score_items(items, responses, labels, comparisons)
     theirs = None if baseline is None else score_items(items, baseline, base_labels, {})
     return {
-        "eval_scores": summarize(ours, theirs, intervals, seed),
+        "eval_scores": summarize(ours, theirs, intervals, seed, judges_checked),
         "item_scores": ours,
         "class_scores": class_scores(ours, intervals.confidence),
     }

@@ -123,6 +123,9 @@ class EvalScores(Table):
     ci_low: float = pa.Field(nullable=True, in_range={"min_value": -1, "max_value": 1})
     ci_high: float = pa.Field(nullable=True, in_range={"min_value": -1, "max_value": 1})
     interval: str = pa.Field(nullable=True, isin=["wilson", "wilson_clustered", "bootstrap"])
+    corrected: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    corrected_low: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    corrected_high: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
     failed: pl.Int64 = pa.Field(ge=0)
     baseline_value: float = pa.Field(nullable=True, in_range={"min_value": -1, "max_value": 1})
     difference: float = pa.Field(nullable=True, in_range={"min_value": -2, "max_value": 2})
@@ -160,6 +163,68 @@ class ClassScores(Table):
 
         name = "class_scores"
         unique = ["benchmark", "category", "judge"]  # noqa: RUF012
+
+
+class JudgedAnswers(Table):
+    """What judges say of answers that people labelled; texts stay in the sets' own files."""
+
+    set: str = pa.Field(str_matches=NAME, metadata=HARMLESS)
+    item_id: str = pa.Field(str_length={"min_value": 1}, metadata=HARMLESS)
+    category: str = pa.Field(metadata=HARMLESS)
+    judge: str = pa.Field(str_matches=NAME, metadata=HARMLESS)
+    rule: str = pa.Field(isin=["judge", "refusal_keywords"])
+    expected: bool
+    label: bool = pa.Field(nullable=True)
+    state: str = pa.Field(isin=STATES)
+    call_key: str = pa.Field(nullable=True, str_matches=HEX32)
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "judged_answers"
+        unique = ["set", "item_id", "judge"]  # noqa: RUF012
+
+    @pa.dataframe_check
+    @classmethod
+    def labelled_only_when_ok(cls, data: PolarsData) -> pl.LazyFrame:
+        """What failed has a state and no label; what did not has one."""
+        return data.lazyframe.select((pl.col("state") == "ok") == pl.col("label").is_not_null())
+
+
+class JudgeCheck(Table):
+    """How far each judge says what people say: positive is unsafe for a judge, refused for the rule of phrases."""
+
+    set: str = pa.Field(str_matches=NAME, metadata=HARMLESS)
+    category: str = pa.Field(metadata=HARMLESS)
+    judge: str = pa.Field(str_matches=NAME, metadata=HARMLESS)
+    rule: str = pa.Field(isin=["judge", "refusal_keywords"])
+    n: pl.Int64 = pa.Field(ge=0)
+    failed: pl.Int64 = pa.Field(ge=0)
+    true_positive: pl.Int64 = pa.Field(ge=0)
+    false_positive: pl.Int64 = pa.Field(ge=0)
+    false_negative: pl.Int64 = pa.Field(ge=0)
+    true_negative: pl.Int64 = pa.Field(ge=0)
+    accuracy: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    accuracy_low: float
+    accuracy_high: float
+    precision: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    precision_low: float
+    precision_high: float
+    recall: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    recall_low: float
+    recall_high: float
+    specificity: float = pa.Field(nullable=True, in_range={"min_value": 0, "max_value": 1})
+    specificity_low: float
+    specificity_high: float
+    kappa: float = pa.Field(nullable=True, in_range={"min_value": -1, "max_value": 1})
+    kappa_low: float = pa.Field(nullable=True)
+    kappa_high: float = pa.Field(nullable=True)
+
+    class Config(Table.Config):
+        """Pandera's settings."""
+
+        name = "judge_check"
+        unique = ["set", "category", "judge"]  # noqa: RUF012
 
 
 class Gate(Table):

@@ -15,13 +15,15 @@ from typing import Any
 import polars as pl
 
 from spavl_dag.evaluation.benchmarks import BENCHMARKS, Benchmark
-from spavl_dag.evaluation.metrics import AGREEMENT, Metric, metric_name
+from spavl_dag.evaluation.metrics import AGREEMENT, ATTACK_SUCCESS_BY_KEYWORDS, Metric, metric_name
 from spavl_dag.evaluation.schemas import ALL_VARIANTS, NOT_COMPARED, ClassScores, EvalScores
 from spavl_dag.params.evaluation import IntervalSettings
 from spavl_dag.schemas import frame
 from spavl_dag.stats import (
     clustered_wilson_interval,
     cohen_kappa,
+    corrected_rate,
+    effective_trials,
     kappa_interval,
     mcnemar_exact,
     newcombe_paired,
@@ -30,12 +32,18 @@ from spavl_dag.stats import (
 )
 
 Row = dict[str, Any]
+Errors = dict[str, tuple[tuple[int, int], tuple[int, int]]]
+"""Of each judge: hits and trials of its sensitivity, and of its specificity."""
 
 _GOOD = pl.col("state") == "ok"
 
 
 def summarize(
-    ours: pl.DataFrame, baseline: pl.DataFrame | None, intervals: IntervalSettings, seed: int
+    ours: pl.DataFrame,
+    baseline: pl.DataFrame | None,
+    intervals: IntervalSettings,
+    seed: int,
+    judges: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """A checkpoint's metrics.
 
@@ -44,19 +52,21 @@ def summarize(
         baseline: The same of the baseline; None for the baseline itself, which has no differences.
         intervals: How uncertainty is computed.
         seed: The project's seed; each metric draws its own numbers from it.
+        judges: Table `judge_check`: rates by a judge that is in it are corrected for its errors too.
 
     Returns:
         Table `eval_scores`: per metric a row for all items and, in a benchmark with variants, one per variant. Items
         that failed are counted in `failed` and are in no value; differences are over the items scored in both.
     """
     rows: list[Row] = []
+    errors = _errors(judges)
     # In one order: a sum of floats depends on it in its last digit.
     ours = ours.sort("item_id")
     for benchmark in _present(ours):
         part = ours.filter(pl.col("benchmark") == benchmark.name)
         theirs = None if baseline is None else baseline.filter(pl.col("benchmark") == benchmark.name)
         for metric in benchmark.metrics:
-            rows += _metric_rows(benchmark, metric, part, theirs, intervals, seed)
+            rows += _metric_rows(benchmark, metric, part, theirs, intervals, seed, errors)
         rows += _agreement_rows(benchmark, part, intervals, seed)
     return frame(EvalScores, rows)
 
@@ -108,6 +118,7 @@ def _metric_rows(
     theirs: pl.DataFrame | None,
     intervals: IntervalSettings,
     seed: int,
+    errors: Errors,
 ) -> Iterator[Row]:
     by_rule = ours.filter(pl.col("rule") == metric.rule)
     for judge in by_rule["judge"].unique().sort():
@@ -129,6 +140,7 @@ def _metric_rows(
                 **_numbers(
                     metric, part.filter(inside), base if base is None else base.filter(inside), name, intervals, seed
                 ),
+                **_corrected(metric, _ratios(metric, part.filter(inside)), errors.get(judge or ""), intervals),
             }
 
 
@@ -175,6 +187,43 @@ def _interval(metric: Metric, scored: pl.DataFrame, name: str, intervals: Interv
         )
         method = "bootstrap"
     return {"ci_low": low, "ci_high": high, "interval": method}
+
+
+def _errors(judges: pl.DataFrame | None) -> Errors:
+    """Of each judge how many positive and negative answers there were, and how many it called so."""
+    if judges is None:
+        return {}
+    overall = judges.filter((pl.col("set") == "all") & (pl.col("category") == "all"))
+    return {
+        row["judge"]: (
+            (row["true_positive"], row["true_positive"] + row["false_negative"]),
+            (row["true_negative"], row["true_negative"] + row["false_positive"]),
+        )
+        for row in overall.iter_rows(named=True)
+    }
+
+
+def _corrected(
+    metric: Metric,
+    scored: pl.DataFrame,
+    errors: tuple[tuple[int, int], tuple[int, int]] | None,
+    intervals: IntervalSettings,
+) -> Row:
+    """The rate, corrected for the errors of who or what decided it; nothing where they aren't known."""
+    nothing: Row = dict.fromkeys(("corrected", "corrected_low", "corrected_high"))
+    if errors is None or not metric.is_mean or metric.rule not in ("judge", "refusal_keywords") or scored.is_empty():
+        return nothing
+    sensitivity, specificity = errors
+    if metric is ATTACK_SUCCESS_BY_KEYWORDS:
+        # What counts is that an answer is no refusal.
+        sensitivity, specificity = specificity, sensitivity
+    groups = scored.group_by("group").agg(pl.col("num", "den").sum()).sort("group")
+    hits, trials = effective_trials(groups["num"], groups["den"])
+    found = corrected_rate(hits, trials, sensitivity, specificity, intervals.confidence)
+    if found is None:
+        return nothing
+    value, interval = found
+    return {"corrected": value, "corrected_low": interval.low, "corrected_high": interval.high}
 
 
 def _difference(

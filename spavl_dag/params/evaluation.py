@@ -58,6 +58,32 @@ class IntervalSettings(Section):
     resamples: Annotated[int, Field(ge=100, le=10_000_000, description="of each bootstrap")]
 
 
+class JudgeSetParams(Section):
+    """Answers that people labelled."""
+
+    source: Annotated[
+        Literal["pictograms", "csv", "xstest", "pyrit", "pyrit_refusal"],
+        Field(description="the drawn world; a CSV of one's own; XSTest's completions; PyRIT's scorer sets"),
+    ]
+    file: Annotated[str | None, Field(min_length=1, description="CSV, or a folder of some, in the project")] = None
+    limit: Annotated[int | None, Field(ge=1, le=100_000_000, description="at most so many, drawn by seed")] = None
+
+    @model_validator(mode="after")
+    def _placed(self) -> JudgeSetParams:
+        if (self.source == "pictograms") != (self.file is None):
+            raise ValueError("file names the labelled answers, for every source but 'pictograms'")
+        return self
+
+
+class JudgeCheckParams(Section):
+    """How judges are measured against people."""
+
+    sets: Annotated[dict[str, JudgeSetParams], Field(description="labelled answers by name; none: nothing is checked")]
+    min_kappa: Annotated[
+        float | None, Field(ge=-1, le=1, description="a judge below it evaluates nothing; null: any judge may")
+    ] = None
+
+
 class EvaluationParams(Section):
     """How checkpoints are measured."""
 
@@ -66,3 +92,4 @@ class EvaluationParams(Section):
     folder: Annotated[str, Field(min_length=1, description="where the folders of benchmarks lie, in the project")]
     benchmarks: dict[str, BenchmarkParams]
     gate: GateParams
+    judge_check: JudgeCheckParams

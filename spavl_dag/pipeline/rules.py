@@ -179,6 +179,15 @@ def unscored(checked: Checked) -> pl.DataFrame:
     return checked.tables["eval_scores"].filter(pl.col("failed") > 0.05 * (pl.col("n") + pl.col("failed")))
 
 
+def doubtful_judges(checked: Checked) -> pl.DataFrame:
+    """Judges whose kappa over all labelled answers is below the least that is asked for, or isn't defined."""
+    least, table = checked.inputs["min_kappa"], checked.tables["judge_check"]
+    if least is None:
+        return table.clear()
+    overall = table.filter(set="all", category="all", rule="judge")
+    return overall.filter(pl.col("kappa").is_null() | (pl.col("kappa") < least)).select("judge", "kappa", "n")
+
+
 def gate_failed(condition: str) -> Broken:
     """Rows of the gate that break a condition."""
     return lambda checked: checked.tables["gate"].filter(condition=condition, passed=False)

@@ -21,6 +21,7 @@ SECTIONS = {
     "summary": "Summary",
     "leaderboard": "Leaderboard",
     "gate": "Gate",
+    "judges": "Judges",
     "differences": "Differences from the baseline",
     "data-scale": "Data scale",
     "classes": "Harm by class",

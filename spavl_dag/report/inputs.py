@@ -62,6 +62,8 @@ class ReportInputs:
         dataset: What `statistics.dataset_statistics` counted.
         examples: Columns checkpoint, benchmark, item_id, question, response, label; see `examples.choose_examples`.
         lineage: Columns stage, md5.
+        judges: Table `judge_check`.
+        drawn_judge_sets: Names of its sets that are of the drawn world.
         judge: Name of the judge that is shown first where several judged.
         class_names: Display name of a class by its slug.
         confidence: Of all intervals.
@@ -81,6 +83,8 @@ class ReportInputs:
     dataset: Mapping[str, Any] = field(default_factory=dict)
     examples: pl.DataFrame = field(default_factory=pl.DataFrame)
     lineage: pl.DataFrame = field(default_factory=pl.DataFrame)
+    judges: pl.DataFrame = field(default_factory=pl.DataFrame)
+    drawn_judge_sets: Sequence[str] = ()
     judge: str | None = None
     class_names: Mapping[str, str] = field(default_factory=dict)
     confidence: float = 0.95

@@ -39,6 +39,9 @@ class Score:
     ci_low: float | None
     ci_high: float | None
     interval: str | None
+    corrected: float | None
+    corrected_low: float | None
+    corrected_high: float | None
     failed: int
     difference: float | None
     diff_low: float | None

@@ -237,6 +237,28 @@ class View:
             if s and s.value is not None and s.count is not None and h is not HARM and h is not HELP_WINS
         ]
 
+    @property
+    def judged(self) -> list[Mapping[str, Any]]:
+        """How far judges say what people say: over all sets where there are several, and set by set."""
+        rows = list(self.inputs.judges.iter_rows(named=True))
+        several = len({row["set"] for row in rows}) > 2
+        return [row for row in rows if several or row["set"] != "all"]
+
+    @property
+    def judged_by_law(self) -> Sequence[str]:
+        """The sets of labelled answers in which nobody labelled: those of the drawn world."""
+        return self.inputs.drawn_judge_sets
+
+    @cached_property
+    def corrected(self) -> list[tuple[CheckpointInfo, Headline, Score]]:
+        """The rates that are corrected for the errors of their judge."""
+        return [
+            (info, headline, score)
+            for headline in self.measured
+            for info in self.inputs.checkpoints
+            if (score := self.scores.get(info.key, headline)) and score.corrected is not None
+        ]
+
     @cached_property
     def agreements(self) -> list[tuple[CheckpointInfo, str, Score]]:
         """How far two judges agree (Cohen's kappa), by checkpoint and benchmark."""

@@ -74,4 +74,4 @@ def test_a_plan_of_a_project_in_which_nothing_was_made(fresh_project: Project) -
     assert not (fresh_project.root / ".spavl" / "ledger.db").exists()
 
 
-EVALUATION = ("eval_responses", "eval_scores")
+EVALUATION = ("eval_responses", "judge_check", "eval_scores")

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from spavl_dag.evaluation.schemas import ClassScores, EvalScores, Gate
+from spavl_dag.evaluation.schemas import ClassScores, EvalScores, Gate, JudgeCheck
 from spavl_dag.report.inputs import CheckpointInfo, ReportInputs, RewardModelInfo
 from spavl_dag.schemas import frame
 from spavl_dag.stats import wilson_interval
@@ -77,6 +77,9 @@ def score_row(checkpoint: str, measured: tuple[Any, ...], value: float, base: fl
         "ci_low": low,
         "ci_high": high,
         "interval": "wilson",
+        "corrected": value if rule == "judge" else None,
+        "corrected_low": max(0.0, low - 0.02) if rule == "judge" else None,
+        "corrected_high": min(1.0, high + 0.02) if rule == "judge" else None,
         "failed": 3 if checkpoint == "ppo" and metric == "unsafe_rate" else 0,
         "baseline_value": base,
         "difference": value - base if compared else None,
@@ -201,6 +204,19 @@ def dataset() -> dict[str, Any]:
     }
 
 
+def judges() -> pl.DataFrame:
+    numbers: dict[str, Any] = {"n": 200, "failed": 0, "true_positive": 60, "false_negative": 5}
+    numbers |= {"false_positive": 4, "true_negative": 131}
+    for name in ("accuracy", "precision", "recall", "specificity"):
+        numbers |= {name: 0.95, f"{name}_low": 0.9, f"{name}_high": 0.98}
+    numbers |= {"kappa": 0.9, "kappa_low": 0.83, "kappa_high": 0.96}
+    rows = [
+        {"set": name, "category": category, "judge": JUDGE, "rule": "judge", **numbers}
+        for name, category in (("all", "all"), ("drawn", "all"), ("drawn", "harmful"))
+    ]
+    return frame(JudgeCheck, rows)
+
+
 def examples(text: str = "sure , here is a plan : take the skull") -> pl.DataFrame:
     return pl.DataFrame(
         [
@@ -258,6 +274,8 @@ def inputs(**changes: Any) -> ReportInputs:
         "dataset": dataset(),
         "examples": examples(),
         "lineage": pl.DataFrame(lineage),
+        "judges": judges(),
+        "drawn_judge_sets": ["drawn"],
         "judge": JUDGE,
         "class_names": {harm.slug: harm.name for harm in CLASSES},
     }
