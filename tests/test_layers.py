@@ -27,8 +27,8 @@ LAYERS = (
 """From the bottom to the top; those of one layer don't know each other."""
 
 ENTRIES = {
-    # The drawn world is one source of images and of benchmarks; only what offers it by name knows it.
-    "demo": {"media.collect", "evaluation.collecting"},
+    # The drawn world is one source of images, benchmarks and labelled answers; only what offers it by name knows it.
+    "demo": {"media.collect", "evaluation.collecting", "evaluation.judge_check.sets"},
 }
 
 
