@@ -154,7 +154,9 @@ class ModelClient:
         missing = self._ledger.missing(list(first_of), retry_failed=self._retry_failed)
         self._counts.asked += len(keys)
         self._counts.saved += len(first_of) - len(missing)
-        requests = [Request(key, conversations[first_of[key]], row_seed(key)) for key in missing]
+        requests = [
+            Request(key, conversations[first_of[key]], row_seed(key), self.spec.structured_output) for key in missing
+        ]
         if requests:
             self._make(requests, {key: samples[first_of[key]] for key in missing}, classify)
         generations = self._results(list(first_of), requests)

@@ -63,7 +63,9 @@ class ModelSpec:
         precision: Type or quantization of the weights, such as `bfloat16` or `awq`; None for the engine's default.
         endpoint: Address of a hosted model, without credentials; None where the model runs on this machine.
         adapters: Content hashes of adapters put onto the weights, in their order.
-        structured_output: JSON schema or grammar that the text is held to.
+        structured_output: What the text is held to: JSON with one of the keys `choice` (a list of texts), `json` (a
+            schema), `regex` and `grammar`.
+        engine_options: What else `engines.<name>` says that changes texts, as JSON.
     """
 
     role: str
@@ -77,6 +79,7 @@ class ModelSpec:
     endpoint: str | None = None
     adapters: tuple[str, ...] = ()
     structured_output: str | None = None
+    engine_options: str | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -211,11 +214,13 @@ class Request:
         messages: The conversation up to where the model speaks.
         seed: Seed of this call's sampling (unsigned 64 bit); the same
             seed gives the same text whatever stands beside it.
+        structured_output: What the text is held to, as in `ModelSpec`.
     """
 
     key: bytes
     messages: Messages
     seed: int
+    structured_output: str | None = None
 
     @property
     def images(self) -> tuple[ImageRef, ...]:

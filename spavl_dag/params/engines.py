@@ -7,13 +7,14 @@ which limits stands under `runtime.engines.<name>` and invalidates nothing.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+import json
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from spavl_dag.params.base import Section
 
-EngineKind = Literal["transformers"]
+EngineKind = Literal["transformers", "vllm"]
 KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -27,6 +28,24 @@ class TransformersEngineParams(Section):
     dtype: Annotated[Precision | None, Field(description="of the weights, in the key; default: runtime.dtype")] = None
 
 
+class VllmEngineParams(Section):
+    """A model in vLLM, in processes of its own; names as vLLM's."""
+
+    kind: Literal["vllm"]
+    dtype: Annotated[Precision | None, Field(description="of the weights, in the key; default: runtime.dtype")] = None
+    quantization: Annotated[
+        str | None,
+        Field(pattern=r"^[a-z0-9_-]+$", description="such as fp8, awq or bitsandbytes; default: the weights'"),
+    ] = None
+    max_model_len: Annotated[
+        int | None, Field(ge=2, description="tokens of prompt and answer together; default: the model's")
+    ] = None
+    max_pixels: Annotated[int | None, Field(ge=64, description="larger pictures are made so small")] = None
+    mm_processor_kwargs: Annotated[
+        dict[str, Any] | None, Field(description="for the model's own processor, such as {max_pixels: 1003520}")
+    ] = None
+
+
 class TransformersRuntime(Section):
     """How a model of transformers runs; what isn't said is as under `runtime`."""
 
@@ -34,13 +53,54 @@ class TransformersRuntime(Section):
     batch_size: Annotated[int | None, Field(ge=1, le=1_000_000)] = None
 
 
-EngineParams = TransformersEngineParams
+class VllmRuntime(Section):
+    """How vLLM runs; what isn't said is vLLM's own default."""
+
+    kind: Literal["vllm"]
+    gpus: Annotated[
+        list[Annotated[int, Field(ge=0)]] | None,
+        Field(min_length=1, description="it takes free ones of these, as many as it needs; default: all"),
+    ] = None
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64, description="GPUs that hold one copy of the weights")] = 1
+    data_parallel_size: Annotated[int, Field(ge=1, le=64, description="copies that share the calls")] = 1
+    gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1, description="share of a GPU's memory")] = None
+    kv_cache_memory_bytes: Annotated[int | None, Field(ge=1, description="per GPU; on the CPU 4 GiB by default")] = None
+    max_num_seqs: Annotated[int | None, Field(ge=1, description="calls at once; default: runtime.batch_size")] = None
+    max_num_batched_tokens: Annotated[int | None, Field(ge=1)] = None
+    enable_prefix_caching: bool | None = None
+    enforce_eager: bool | None = None
+
+    @property
+    def gpu_count(self) -> int:
+        """How many GPUs it needs, where it runs on GPUs."""
+        return self.tensor_parallel_size * self.data_parallel_size
+
+    @model_validator(mode="after")
+    def _enough_gpus(self) -> VllmRuntime:
+        needed = self.gpu_count
+        if self.gpus is not None and len(set(self.gpus)) != len(self.gpus):
+            raise ValueError("gpus names one of them twice")
+        if self.gpus is not None and len(self.gpus) < needed:
+            raise ValueError(
+                f"tensor_parallel_size times data_parallel_size is {needed}, and gpus has {len(self.gpus)}"
+            )
+        return self
+
+
+EngineParams = Annotated[TransformersEngineParams | VllmEngineParams, Field(discriminator="kind")]
 """An entry of `engines:`."""
 
-EngineRuntime = TransformersRuntime
+EngineRuntime = Annotated[TransformersRuntime | VllmRuntime, Field(discriminator="kind")]
 """An entry of `runtime.engines:`."""
+
+
+def engine_options(entry: EngineParams) -> str | None:
+    """What an entry of `engines` says beside kind and dtype, as JSON for a call's key; None for nothing."""
+    said = entry.model_dump(exclude={"kind", "dtype"}, exclude_none=True)
+    return json.dumps(said, sort_keys=True) if said else None
 
 
 def engine_of_kind(kind: str) -> EngineParams:
     """An engine of which nothing is said but its kind."""
-    return TypeAdapter(EngineParams).validate_python({"kind": kind})
+    entry: EngineParams = TypeAdapter(EngineParams).validate_python({"kind": kind})
+    return entry

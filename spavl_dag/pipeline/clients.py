@@ -11,6 +11,7 @@ from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.request import Decoding, ModelSpec
 from spavl_dag.inference.templates import read_template
+from spavl_dag.params.engines import engine_options
 from spavl_dag.params.models import ModelEntry
 from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.engines import engine_settings
@@ -100,6 +101,7 @@ class Clients:
                 template=read_template(self._root / prompt),
                 decoding=decoding,
                 precision=entry.dtype,
+                engine_options=engine_options(entry),
             ),
             ledger=self._ledger,
             engine=lambda: SHARED.get(settings, model.revision),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spavl_dag.inference.engines.base import EngineSettings
-from spavl_dag.params.engines import EngineParams
+from spavl_dag.params.engines import EngineParams, TransformersRuntime
 from spavl_dag.params.sections import RuntimeParams
 from spavl_dag.pipeline.weights import ResolvedModel
 
@@ -25,7 +25,7 @@ def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, mode
         adapter=model.adapter,
         device=runtime.device,
         dtype=entry.dtype or runtime.dtype,
-        batch_size=own.batch_size if own and own.batch_size else runtime.batch_size,
+        batch_size=(own.batch_size if isinstance(own, TransformersRuntime) else None) or runtime.batch_size,
         threads=runtime.threads,
         params=entry,
         runtime=own,

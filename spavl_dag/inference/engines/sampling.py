@@ -45,12 +45,12 @@ def row_streams(seeds: Sequence[int], device: torch.device | str) -> torch.Tenso
     return torch.tensor([_signed(seed) for seed in seeds], dtype=torch.int64, device=device)
 
 
-def gumbel_noise(streams: torch.Tensor, step: int, size: int) -> torch.Tensor:
+def gumbel_noise(streams: torch.Tensor, step: int | torch.Tensor, size: int) -> torch.Tensor:
     """Independent standard Gumbel noise for one step of every row.
 
     Args:
         streams: States of the rows, shape (rows,), int64.
-        step: Number of tokens generated so far.
+        step: Number of tokens generated so far: one for all rows, or one for each, shape (rows,), int64.
         size: Number of tokens in the vocabulary.
 
     Returns:
@@ -61,9 +61,10 @@ def gumbel_noise(streams: torch.Tensor, step: int, size: int) -> torch.Tensor:
     return _noise_at(_step_starts(streams, step)[:, None], tokens)
 
 
-def _step_starts(streams: torch.Tensor, step: int) -> torch.Tensor:
+def _step_starts(streams: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
     """Where a step's stream begins; mixed twice, so that no two seeds or steps share one that is shifted."""
-    return _mix(_mix(streams + _GOLDEN) + _signed((step + 1) * _GOLDEN))
+    offset = _signed((step + 1) * _GOLDEN) if isinstance(step, int) else (step + 1) * _GOLDEN
+    return _mix(_mix(streams + _GOLDEN) + offset)
 
 
 def _noise_at(starts: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -72,7 +73,7 @@ def _noise_at(starts: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return uniform.log_().neg_().log_().neg_()
 
 
-def add_noise(scores: torch.Tensor, streams: torch.Tensor, step: int) -> torch.Tensor:
+def add_noise(scores: torch.Tensor, streams: torch.Tensor, step: int | torch.Tensor) -> torch.Tensor:
     """Add `gumbel_noise` to the scores, shape (rows, vocabulary); tokens at -inf stay there.
 
     On the CPU it is computed for the candidates only, few of a real vocabulary; the sums are the same.
@@ -110,6 +111,11 @@ def keep_candidates(scores: torch.Tensor, top_k: int, top_p: float) -> torch.Ten
         last = (mass < top_p).sum(-1, keepdim=True).clamp_(max=likely.shape[-1] - 1)
         floor = likely.gather(-1, last)
     return scores.masked_fill(scores < floor, -torch.inf)
+
+
+def penalized(scores: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Make tokens that were seen less likely; both tensors have the shape (rows, vocabulary)."""
+    return torch.where(seen, torch.where(scores < 0, scores * penalty, scores / penalty), scores)
 
 
 class SeededSampling(LogitsProcessor):
@@ -183,6 +189,4 @@ class SeededSampling(LogitsProcessor):
             self._seen = counts.scatter_add_(1, prompt, self._mask.int()).bool()
         if input_ids.shape[1] > self._mask.shape[1]:
             self._seen.scatter_(1, input_ids[:, -1:], True)
-        penalty = self._decoding.repetition_penalty
-        weakened = torch.where(scores < 0, scores * penalty, scores / penalty)
-        return torch.where(self._seen, weakened, scores)
+        return penalized(scores, self._seen, self._decoding.repetition_penalty)
