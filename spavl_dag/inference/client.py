@@ -7,7 +7,7 @@ What an answer means (label, verdict, question) is parsed elsewhere, from the te
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from spavl_dag.errors import EngineError
@@ -60,6 +60,7 @@ class CallCounts:
         prompt_tokens: Of the calls made now.
         completion_tokens: Of the calls made now.
         cost_usd: Of the calls made now.
+        engines: Engine families of all calls.
     """
 
     asked: int = 0
@@ -69,6 +70,7 @@ class CallCounts:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    engines: set[str] = field(default_factory=set)
 
     def add(self, made: Generation) -> None:
         """Count a call that was just made."""
@@ -153,6 +155,7 @@ class ModelClient:
             first_of.setdefault(key, index)
         missing = self._ledger.missing(list(first_of), retry_failed=self._retry_failed)
         self._counts.asked += len(keys)
+        self._counts.engines.add(self.spec.engine)
         self._counts.saved += len(first_of) - len(missing)
         requests = [
             Request(key, conversations[first_of[key]], row_seed(key), self.spec.structured_output) for key in missing

@@ -121,6 +121,10 @@ def _engines(params: Params) -> Iterator[Problem]:
     for path, engine in [*asked, ("policy.engine", params.policy.engine)]:
         if engine not in known:
             yield Problem(path, f"there is no engine '{engine}'", f"use one of {', '.join(known)}")
+    for path, entry in params.entries():
+        if entry.structured_output and entry.engine in known and params.engine(entry.engine).kind == "transformers":
+            wrong = "an engine of kind transformers holds no text to it"
+            yield Problem(f"{path}.structured_output", wrong, "use one of kind vllm, or leave it out")
     for name, runtime in params.runtime.engines.items():
         path = f"runtime.engines.{name}"
         if name not in known:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -39,6 +40,28 @@ class DecodingParams(Section):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
 
 
+class StructuredOutputParams(Section):
+    """What a text is held to while it is generated: one of these."""
+
+    choice: Annotated[list[str] | None, Field(min_length=1, description="the texts that it may be")] = None
+    json_schema: dict[str, Any] | None = None
+    regex: Annotated[str | None, Field(min_length=1)] = None
+    grammar: Annotated[str | None, Field(min_length=1, description="in EBNF")] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> StructuredOutputParams:
+        if len(self.model_fields_set) != 1:
+            raise ValueError("name one of choice, json_schema, regex and grammar")
+        return self
+
+    def as_json(self) -> str:
+        """As in `inference.request.ModelSpec`."""
+        said = self.model_dump(exclude_none=True)
+        if "json_schema" in said:
+            said["json"] = said.pop("json_schema")
+        return json.dumps(said, sort_keys=True, ensure_ascii=False)
+
+
 class ModelEntry(ModelReference):
     """One way of asking a model: a role, or an answering model."""
 
@@ -46,6 +69,9 @@ class ModelEntry(ModelReference):
     system: str | None = None
     prompt: Template
     decoding: DecodingParams
+    structured_output: Annotated[
+        StructuredOutputParams | None, Field(description="held to while it is generated; not by transformers")
+    ] = None
     label: Annotated[str | None, Field(description="how it is named where it is shown")] = None
 
 

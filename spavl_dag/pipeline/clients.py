@@ -82,10 +82,18 @@ class Clients:
     def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
         model = self._weights.resolve(entry.model, entry.revision)
         decoding = Decoding(**entry.decoding.model_dump())
-        return self._client(role, entry.engine, model, entry.system, entry.prompt, decoding)
+        form = entry.structured_output.as_json() if entry.structured_output else None
+        return self._client(role, entry.engine, model, entry.system, entry.prompt, decoding, form)
 
     def _client(
-        self, role: str, engine: str, model: ResolvedModel, system: str | None, prompt: str, decoding: Decoding
+        self,
+        role: str,
+        engine: str,
+        model: ResolvedModel,
+        system: str | None,
+        prompt: str,
+        decoding: Decoding,
+        structured_output: str | None = None,
     ) -> ModelClient:
         entry = self._params.engine(engine)
         runtime = self._params.runtime
@@ -101,6 +109,7 @@ class Clients:
                 template=read_template(self._root / prompt),
                 decoding=decoding,
                 precision=entry.dtype,
+                structured_output=structured_output,
                 engine_options=engine_options(entry),
             ),
             ledger=self._ledger,

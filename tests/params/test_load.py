@@ -166,7 +166,20 @@ def test_an_old_name_leads_to_the_new_one(change: Callable[[dict[str, Any]], obj
             lambda p: p["roles"]["judge"].update(engine="none"),
             "roles.judge.engine: there is no engine 'none'; use one of",
         ),
-        (lambda p: p.update(engines={"mine": {"kind": "none"}}), "engines.mine.kind"),
+        (lambda p: p.update(engines={"mine": {"kind": "none"}}), "engines.mine.kind: unknown kind"),
+        (lambda p: p.update(engines={"mine": {"kind": "vllm", "gpus": [0]}}), "engines.mine.gpus: unknown key"),
+        (
+            lambda p: p["runtime"].update(engines={"vllm": {"kind": "vllm", "gpus": [0], "tensor_parallel_size": 2}}),
+            "runtime.engines.vllm: tensor_parallel_size times data_parallel_size is 2, and gpus has 1",
+        ),
+        (
+            lambda p: p["roles"]["judge"].update(structured_output={"choice": ["safe", "unsafe"]}),
+            "roles.judge.structured_output: an engine of kind transformers holds no text to it",
+        ),
+        (
+            lambda p: p["roles"]["judge"].update(engine="vllm", structured_output={"choice": ["safe"], "regex": "a"}),
+            "roles.judge.structured_output: name one of choice, json_schema, regex and grammar",
+        ),
         (
             lambda p: p["runtime"].update(engines={"mine": {"kind": "transformers"}}),
             "runtime.engines.mine: there is no engine 'mine'",

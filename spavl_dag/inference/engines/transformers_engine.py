@@ -98,6 +98,8 @@ class TransformersEngine:
             EngineError: The engine was closed, the decoding asks for too many tokens, the model has no system turn and
                 every request brings one, or the model fails on everything.
         """
+        if any(row.structured_output is not None for row in requests):
+            raise EngineError("this engine can't hold a text to structured output", "Use one of kind vllm.")
         context = self._loaded.checkpoint.context
         if context is not None and decoding.max_new_tokens >= context:
             raise EngineError(

@@ -154,6 +154,7 @@ def _metadata(graph: Graph, recorded: Recorded) -> dict[str, Any]:
             "calls_saved": counts.saved,
             "calls_failed": counts.failed,
             "cost_usd": round(counts.cost_usd, 6),
+            "engines": ", ".join(sorted(counts.engines)),
         }
     if recorded.mlflow_run:
         values["mlflow_run"] = dg.MetadataValue.url(run_url(graph, recorded.mlflow_run))

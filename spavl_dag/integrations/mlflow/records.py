@@ -238,6 +238,8 @@ def _generation(graph: Graph, finished: Finished, tags: Mapping[str, str]) -> Ru
     by_model = graph.asset(stage.artifact).partitions == "models"
     choices = answering_params(graph.params, str(stage.partition)) if by_model else {}
     named = {"artifact": stage.artifact, "partition": stage.partition, "seed": graph.params.seed}
+    if counts.asked:
+        named["engines"] = ", ".join(sorted(counts.engines))
     return RunRecord(
         experiment=GENERATION,
         name=_run_name(stage),

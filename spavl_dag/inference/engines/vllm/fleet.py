@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
 
 from spavl_dag.errors import EngineError
@@ -102,7 +102,7 @@ class Fleet:
         """
         return min(self._wait_for(member) for member in self._members)
 
-    def run(self, rows: Iterable[Row], decoding: Decoding) -> Iterator[list[Outcome]]:
+    def run(self, rows: Iterable[Row], decoding: Decoding) -> Generator[list[Outcome]]:
         """Yield what came of rows as they end; an empty list where nothing ended for a second.
 
         A worker that dies takes with it only the rows that it had: they end in an error that another run may mend. It

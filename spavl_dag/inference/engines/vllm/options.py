@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -143,7 +142,7 @@ def _dtype(dtype: str, on_cpu: bool) -> str:
     return dtype if dtype != "auto" else "float32" if on_cpu else "bfloat16"
 
 
-def _lora_args(adapter: str) -> Mapping[str, Any]:
+def _lora_args(adapter: str) -> dict[str, Any]:
     check_adapter_files(adapter)
     config = json.loads((Path(adapter) / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     if saved := config.get("modules_to_save"):

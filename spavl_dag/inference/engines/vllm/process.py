@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import spavl_dag
 from spavl_dag.inference.engines.vllm.messages import Abort, Ask, Failed, Outcome, Ready, Start
@@ -110,7 +111,7 @@ class WorkerProcess:
         self.connection.close()
         self._folder.cleanup()
 
-    def _receive(self) -> object:
+    def _receive(self) -> Any:
         try:
             message = self.connection.recv()
         except (EOFError, OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -39,16 +40,18 @@ class PromptTokens:
         from transformers import AutoConfig, AutoProcessor, GenerationConfig
 
         try:
-            processor: Any = AutoProcessor.from_pretrained(model, revision=revision, trust_remote_code=False)
+            revision = None if Path(model).is_dir() else revision
+            named: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
+            processor: Any = AutoProcessor.from_pretrained(model, **named)  # type: ignore[no-untyped-call]
             try:
-                generation = GenerationConfig.from_pretrained(model, revision=revision)
+                generation = GenerationConfig.from_pretrained(model, revision=revision or "main")
             except OSError:  # a checkpoint without the file
-                config = AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False)
+                config = AutoConfig.from_pretrained(model, **named)
                 generation = GenerationConfig.from_model_config(config)
         except Exception as error:
             raise EngineError(f"the processor of {model} can't be loaded: {type(error).__name__}: {error}") from error
-        named = generation.eos_token_id
-        ends = [*(named if isinstance(named, list) else [named]), processor.tokenizer.eos_token_id]
+        ids = generation.eos_token_id
+        ends = [*(ids if isinstance(ids, list) else [ids]), processor.tokenizer.eos_token_id]
         return cls(processor, tuple(dict.fromkeys(token for token in ends if token is not None)), model)
 
     def of(self, messages: Messages) -> tuple[int, ...]:
