@@ -10,12 +10,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "transformers": ("torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers"),
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "tokenizers", "trl"),
     "ui": ("dagster_webserver",),
+    "openai": ("openai", "tenacity", "aiolimiter"),
     "vllm": ("vllm",),
     "ray": ("ray",),
 }
 """The modules that are imported from each. An engine's extra has the engine's name."""
 
-_ALWAYS_SET_UP = ("transformers", "train", "ui")
+_ALWAYS_SET_UP = ("transformers", "train", "ui", "openai")
 
 
 def missing_modules(extra: str) -> list[str]:

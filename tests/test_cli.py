@@ -44,7 +44,7 @@ def test_doctor_is_content_or_says_what_to_mend(fresh_project: Project):
 def test_nothing_made_yet(fresh_project: Project):
     states = json.loads(fresh_project.spavl("status", "--json").stdout)["artifacts"]
     assert {state["state"] for state in states} == {"missing"}
-    assert len(states) == 12 + 2 * 3 + 3 * 3
+    assert len(states) == 13 + 2 * 3 + 3 * 3
     done = fresh_project.spavl("run", "captions", check=False)
     assert done.returncode == 1
     assert "needs what is not there: " in done.stderr

@@ -32,6 +32,7 @@ RUN_BY = {
     "spavl experiments list": "tests/test_cli_experiments.py",
     "spavl experiments add": "tests/test_cli_experiments.py",
     "spavl graph": "tests/test_cli.py",
+    "spavl fake-server": "tests/inference/engines/test_hosted.py",
     "spavl judge check": "tests/integrations/test_judge_check.py",
     "spavl plan": "tests/integrations/test_plan.py",
     "spavl ledger merge": "tests/test_cli.py",

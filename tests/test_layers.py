@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 LAYERS = (
     ("errors", "names", "progress", "states", "thoughts", "yamls"),
-    ("extras", "text", "stats", "params"),
+    ("fake_server", "extras", "text", "stats", "params"),
     ("taxonomy", "schemas", "charts"),
     ("media",),
     ("inference",),

@@ -227,6 +227,37 @@ def graph_show(
     show_graph(Project.find(project), artifact, partition, as_json)
 
 
+@app.command("fake-server")
+def fake_server(
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    script: Annotated[
+        Path | None, typer.Option(help="YAML file with answers and failures.", show_default=False)
+    ] = None,
+    fail: Annotated[
+        list[str] | None,
+        typer.Option(help="`outcome=share`, such as `rate_limit=0.1`; may be given several times.", show_default=False),
+    ] = None,
+    latency: Annotated[float | None, typer.Option(help="Seconds until an answer.", show_default=False)] = None,
+    retry_after: Annotated[float | None, typer.Option(help="Seconds a 429 asks to wait.", show_default=False)] = None,
+    seed: Annotated[int | None, typer.Option(help="Other seed, other failures.", show_default=False)] = None,
+) -> None:
+    """Speak the OpenAI API with scripted answers and failures, to rehearse a run for free. It holds no model.
+
+    Outcomes: `rate_limit` (429), `server_error` (500), `reset`, `slow`, `endless`, `malformed`, `truncated`, `empty`,
+    `content_filter`, `bad_request`. `GET /stats` says what was served, to compare with what the run counted.
+
+    To rehearse: an entry `engines: {rehearsal: {kind: openai, endpoint: "http://127.0.0.1:8000/v1"}}` in params.yaml,
+    and `engine: rehearsal` in the entries of roles and models. A script: `answers: [{match: safe, text: unsafe}]`.
+
+    Example: `spavl fake-server --fail rate_limit=0.1 --fail reset=0.05 --latency 0.2`
+    """
+    from spavl_dag.cli.fake_server import serve
+
+    options = {"latency": latency, "retry_after": retry_after, "seed": seed}
+    serve(host, port, script, fail or [], options)
+
+
 @judge_app.command("check")
 def judge_check(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """Measure the judges on answers that people labelled, and print accuracy, precision, recall and kappa.

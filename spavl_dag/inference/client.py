@@ -175,7 +175,8 @@ class ModelClient:
         done, transient = 0, ""
         failed = 0
         self._budget.refuse(self.spec.role, 0, len(requests))
-        for batch in self._engine().generate(requests[: self._budget.calls_left()], self.spec.decoding):
+        engine = self._engine()
+        for batch in engine.generate(requests[: self._budget.calls_left()], self.spec.decoding):
             self._ledger.append([self._row(by_key[made.key], samples[made.key], made, classify) for made in batch])
             for made in batch:
                 self._counts.add(made)
@@ -185,8 +186,10 @@ class ModelClient:
                     failed, transient = failed + 1, made.error or ""
             done += len(batch)
             self._progress(self.spec.role, done, len(requests))
-            if done < len(requests):
-                self._budget.refuse(self.spec.role, done, len(requests))
+            if self._budget.reached():
+                engine.stop()  # what is under way is paid for, and kept
+        if done < len(requests):
+            self._budget.refuse(self.spec.role, done, len(requests))
         if failed:
             raise EngineError(
                 f"{failed} of {len(requests)} calls of {self.spec.role} failed for the moment: {transient}",

@@ -7,12 +7,13 @@ asked of those who know it by `spavl params check`.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from spavl_dag.params.engines import KINDS
+from spavl_dag.params.engines import KINDS, OpenAIRuntime
 from spavl_dag.params.models import BASE_MODEL, ModelReference
 from spavl_dag.params.sections import Params
 from spavl_dag.params.training import RewardReader
@@ -83,7 +84,13 @@ def missing_inputs(params: Params, root: Path) -> Iterator[Problem]:
         wrong = f"there is no file {images.manifest} in {images.folder}"
         yield Problem("images.manifest", wrong, "fix the name, or set it to null for a sub-folder per class")
     for path, reference in _references(params):
-        yield from _weights(path, reference, root)
+        if not params.is_hosted(reference):
+            yield from _weights(path, reference, root)
+    yield from _api_keys(params)
+    for name, one in evaluation.judge_check.sets.items():
+        if one.file and not (root / one.file).exists():
+            path, wrong = f"evaluation.judge_check.sets.{name}.file", f"there is no file or folder {one.file}"
+            yield Problem(path, wrong, "put the labelled answers there (docs/how-to/evaluate.md)")
     for name, benchmark in evaluation.benchmarks.items():
         path = f"evaluation.benchmarks.{name}"
         folder = f"{evaluation.folder}/{benchmark.folder}"
@@ -124,13 +131,30 @@ def _engines(params: Params) -> Iterator[Problem]:
     for path, entry in params.entries():
         if entry.structured_output and entry.engine in known and params.engine(entry.engine).kind == "transformers":
             wrong = "an engine of kind transformers holds no text to it"
-            yield Problem(f"{path}.structured_output", wrong, "use one of kind vllm, or leave it out")
+            yield Problem(f"{path}.structured_output", wrong, "use one of kind vllm or openai, or leave it out")
     for name, runtime in params.runtime.engines.items():
         path = f"runtime.engines.{name}"
         if name not in known:
             yield Problem(path, f"there is no engine '{name}'", f"use one of {', '.join(known)}")
         elif runtime.kind != (kind := params.engine(name).kind):
             yield Problem(f"{path}.kind", f"{runtime.kind}, but the engine is one of {kind}", f"write {kind}")
+    if params.is_hosted(params.policy):
+        wrong = "checkpoints are made here, and no endpoint serves them"
+        yield Problem("policy.engine", wrong, "name an engine that runs here, such as transformers")
+    for path, entry in params.entries():
+        if params.is_hosted(entry) and (entry.model == BASE_MODEL or entry.is_local):
+            wrong = f"an endpoint knows its models by name, and {entry.model} is one of this project"
+            yield Problem(f"{path}.model", wrong, "write the name that the endpoint serves it under")
+
+
+def _api_keys(params: Params) -> Iterator[Problem]:
+    """Variables of the environment that engines in use take their key from, and that aren't set."""
+    asked = {entry.engine for _, entry in params.entries()}
+    for name, runtime in params.runtime.engines.items():
+        variable = runtime.api_key_env if isinstance(runtime, OpenAIRuntime) and name in asked else None
+        if variable and not os.environ.get(variable, "").strip():
+            wrong = f"the environment has no variable {variable}"
+            yield Problem(f"runtime.engines.{name}.api_key_env", wrong, "set it to the endpoint's key")
 
 
 def _safety_groups(params: Params) -> Iterator[Problem]:

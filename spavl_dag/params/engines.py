@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from spavl_dag.params.base import Section
 
-EngineKind = Literal["transformers", "vllm"]
+EngineKind = Literal["transformers", "openai", "vllm"]
 KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
+HOSTED: frozenset[EngineKind] = frozenset({"openai"})
+"""Kinds whose models run elsewhere: there are no weights here."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Annotated[str, Field(min_length=1, description="a key of engines, or a kind of them")]
+
+
+def _address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address begins with http:// or https://, such as http://127.0.0.1:8000/v1")
+    if parts.username or parts.password or parts.query:
+        raise ValueError("an address holds no credentials; name the variable that has the key as api_key_env")
+    return url.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_address)]
 
 
 class TransformersEngineParams(Section):
@@ -87,16 +102,52 @@ class VllmRuntime(Section):
         return self
 
 
-EngineParams = Annotated[TransformersEngineParams | VllmEngineParams, Field(discriminator="kind")]
+class OpenAIEngineParams(Section):
+    """A model behind an OpenAI-compatible address: a server of vLLM, or a hosted model."""
+
+    kind: Literal["openai"]
+    endpoint: Annotated[Address, Field(description="who answers; in the key")] = "https://api.openai.com/v1"
+    image_detail: Annotated[
+        Literal["low", "high", "auto"] | None, Field(description="as the API takes it; in the key")
+    ] = None
+    max_tokens_name: Annotated[
+        Literal["max_tokens", "max_completion_tokens"], Field(description="what the endpoint calls the limit")
+    ] = "max_tokens"
+    send_seed: Annotated[bool, Field(description="false for endpoints that take none; in the key")] = True
+    extra_body: Annotated[dict[str, Any], Field(description="further fields of every request; in the key")] = Field(
+        default_factory=dict
+    )
+
+
+class OpenAIRuntime(Section):
+    """How an OpenAI-compatible address is asked."""
+
+    kind: Literal["openai"]
+    base_urls: Annotated[
+        list[Address], Field(description="servers of this very model; the least loaded is asked; default: endpoint")
+    ] = Field(default_factory=list)
+    api_key_env: Annotated[
+        str | None, Field(min_length=1, description="variable of the environment that holds the key; null: no key")
+    ] = None
+    concurrency: Annotated[int, Field(ge=1, le=10_000, description="requests at once, per server")] = 64
+    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1, description="of prompts and answers, estimated")] = None
+    timeout: Annotated[float, Field(gt=0, le=86_400, description="seconds until a request is given up")] = 300.0
+    max_retries: Annotated[int, Field(ge=0, le=100, description="of a request that failed for the moment")] = 8
+    usd_per_million_prompt_tokens: Annotated[float, Field(ge=0)] = 0.0
+    usd_per_million_completion_tokens: Annotated[float, Field(ge=0)] = 0.0
+
+
+EngineParams = Annotated[TransformersEngineParams | OpenAIEngineParams | VllmEngineParams, Field(discriminator="kind")]
 """An entry of `engines:`."""
 
-EngineRuntime = Annotated[TransformersRuntime | VllmRuntime, Field(discriminator="kind")]
+EngineRuntime = Annotated[TransformersRuntime | OpenAIRuntime | VllmRuntime, Field(discriminator="kind")]
 """An entry of `runtime.engines:`."""
 
 
 def engine_options(entry: EngineParams) -> str | None:
-    """What an entry of `engines` says beside kind and dtype, as JSON for a call's key; None for nothing."""
-    said = entry.model_dump(exclude={"kind", "dtype"}, exclude_none=True)
+    """What an entry of `engines` says that has no field of its own in a call's key, as JSON; None for nothing."""
+    said = entry.model_dump(exclude={"kind", "dtype", "endpoint", "max_tokens_name"}, exclude_defaults=True)
     return json.dumps(said, sort_keys=True) if said else None
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from spavl_dag.names import Criterion, PartitionKind
 from spavl_dag.params.base import Section
-from spavl_dag.params.engines import EngineParams, EngineRuntime, engine_of_kind
+from spavl_dag.params.engines import HOSTED, KINDS, EngineParams, EngineRuntime, engine_of_kind
 from spavl_dag.params.evaluation import EvaluationParams
 from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
 from spavl_dag.params.training import (
@@ -184,6 +184,11 @@ class Params(Section):
     def engine(self, name: str) -> EngineParams:
         """The engine of that name; a kind alone is an engine of that kind as it is."""
         return self.engines[name] if name in self.engines else engine_of_kind(name)
+
+    def is_hosted(self, entry: object) -> bool:
+        """Whether an entry's model runs elsewhere, so that it has no weights here."""
+        engine = getattr(entry, "engine", None)
+        return engine in (*self.engines, *KINDS) and self.engine(engine).kind in HOSTED
 
     def seed_of(self, training: TrainingParams | UntrainedExperiment) -> int:
         """The seed of a training: its own, or the project's."""

@@ -11,10 +11,10 @@ from spavl_dag.inference.engines.pool import SHARED
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.request import Decoding, ModelSpec
 from spavl_dag.inference.templates import read_template
-from spavl_dag.params.engines import engine_options
+from spavl_dag.params.engines import OpenAIEngineParams, engine_options
 from spavl_dag.params.models import ModelEntry
 from spavl_dag.params.sections import Params
-from spavl_dag.pipeline.engines import engine_settings
+from spavl_dag.pipeline.engines import dtype_of, engine_settings
 from spavl_dag.pipeline.weights import ResolvedModel, Weights
 from spavl_dag.progress import Progress
 
@@ -80,7 +80,10 @@ class Clients:
         return ModelClient(*arguments, **named)
 
     def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
-        model = self._weights.resolve(entry.model, entry.revision)
+        if self._params.is_hosted(entry):
+            model = ResolvedModel(entry.model, entry.model, entry.revision or "", None)
+        else:
+            model = self._weights.resolve(entry.model, entry.revision)
         decoding = Decoding(**entry.decoding.model_dump())
         form = entry.structured_output.as_json() if entry.structured_output else None
         return self._client(role, entry.engine, model, entry.system, entry.prompt, decoding, form)
@@ -108,7 +111,8 @@ class Clients:
                 system=system,
                 template=read_template(self._root / prompt),
                 decoding=decoding,
-                precision=entry.dtype,
+                precision=dtype_of(entry),
+                endpoint=entry.endpoint if isinstance(entry, OpenAIEngineParams) else None,
                 structured_output=structured_output,
                 engine_options=engine_options(entry),
             ),

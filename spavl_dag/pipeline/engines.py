@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from spavl_dag.inference.engines.base import EngineSettings
-from spavl_dag.params.engines import EngineParams, TransformersRuntime
+from spavl_dag.params.engines import EngineParams, OpenAIEngineParams, TransformersRuntime
 from spavl_dag.params.sections import RuntimeParams
 from spavl_dag.pipeline.weights import ResolvedModel
 
@@ -24,9 +24,14 @@ def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, mode
         revision=model.hub_revision,
         adapter=model.adapter,
         device=runtime.device,
-        dtype=entry.dtype or runtime.dtype,
+        dtype=dtype_of(entry) or runtime.dtype,
         batch_size=(own.batch_size if isinstance(own, TransformersRuntime) else None) or runtime.batch_size,
         threads=runtime.threads,
         params=entry,
         runtime=own,
     )
+
+
+def dtype_of(entry: EngineParams) -> str | None:
+    """The type of the weights, where the entry says one."""
+    return None if isinstance(entry, OpenAIEngineParams) else entry.dtype

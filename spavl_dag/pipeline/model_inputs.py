@@ -28,9 +28,13 @@ def model_upstream(entry: ModelEntry | Any) -> list[Upstream]:
     return [Upstream(BASE_MODEL)] if entry.model == BASE_MODEL else []
 
 
-def local_weights(root: Path, entries: Mapping[str, Any]) -> tuple[str, ...]:
+def local_weights(context: Context, entries: Mapping[str, Any]) -> tuple[str, ...]:
     """Folders of the project that entries name as their model, by the entries' key paths, as files of a source."""
-    return tuple(f"${{{path}.model}}" for path, entry in entries.items() if is_local(root, entry.model))
+    return tuple(
+        f"${{{path}.model}}"
+        for path, entry in entries.items()
+        if is_local(context.root, entry.model) and not context.params.is_hosted(entry)
+    )
 
 
 def is_local(root: Path, model: str) -> bool:
@@ -44,7 +48,7 @@ def weights_of(context: Context, section: PartitionKind) -> list[Source]:
     `foreach` in dvc.yaml can't give its items different dependencies, so those of one entry count for all of them.
     """
     entries = {f"{section}.{key}": entry for key, entry in getattr(context.params, section).items()}
-    folders = local_weights(context.root, entries)
+    folders = local_weights(context, entries)
     return [Source(f"params/{section}_weights", files=folders)] if folders else []
 
 
@@ -90,7 +94,7 @@ class ModelParams(Input):
 
     def sources(self, context: Context) -> Sequence[Source]:
         """The section, and local weights."""
-        files = local_weights(context.root, {self.path: value_at(context.params, self.path)})
+        files = local_weights(context, {self.path: value_at(context.params, self.path)})
         return [Source(f"params/{self.path.replace('.', '/')}", (self.path,), files)]
 
     def value(self, run: Run) -> Any:
@@ -196,7 +200,7 @@ class _RoleInput(Input):
         entry, path = self._entry(context.params), f"roles.{self.role}"
         files: tuple[str, ...] = ()
         if entry is not None:
-            files = (f"${{{path}.prompt}}", *local_weights(context.root, {path: entry}))
+            files = (f"${{{path}.prompt}}", *local_weights(context, {path: entry}))
         engines = engines_of(context, entry.engine) if entry else []
         return [SEED, Source(f"roles/{self.role}", (path,), files), *engines]
 

@@ -119,7 +119,8 @@ class WhatIsRead(Store):
 def seen(value: Any) -> Any:
     """What a function can see of what it is handed, as something that can be compared."""
     if isinstance(value, Trainer):
-        return seen([value.seed, value._run.params.policy])  # what decides a training beside the asset's own inputs
+        # What decides a training beside the asset's own inputs.
+        return seen([value._run.params.seed, value._run.params.policy])
     if isinstance(value, KeptTrainings):
         return "kept"
     if isinstance(value, ModelClient):

@@ -27,8 +27,14 @@ class ScriptedEngine:
         self.asked: list[Any] = []
 
     def generate(self, requests: Sequence[Request], decoding: Decoding) -> Iterator[list[Generation]]:
+        self.stopped = False
         for start in range(0, len(requests), 8):
+            if self.stopped:
+                return
             yield [self._generation(request) for request in requests[start : start + 8]]
+
+    def stop(self) -> None:
+        self.stopped = True
 
     def close(self) -> None:
         pass

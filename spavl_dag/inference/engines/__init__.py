@@ -30,6 +30,7 @@ class EngineFamily:
 
 ENGINES = {
     "transformers": EngineFamily("spavl_dag.inference.engines.transformers_engine:TransformersEngine", version=1),
+    "openai": EngineFamily("spavl_dag.inference.engines.hosted.engine:OpenAIEngine", version=1),
     "vllm": EngineFamily("spavl_dag.inference.engines.vllm.engine:VllmEngine", version=1),
 }
 

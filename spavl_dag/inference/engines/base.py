@@ -61,6 +61,10 @@ class Engine(Protocol):
         """
         ...
 
+    def stop(self) -> None:
+        """Start no more calls; what is under way still comes out of `generate`, which ends then."""
+        ...
+
     def close(self) -> None:
         """Free the model's memory."""
         ...

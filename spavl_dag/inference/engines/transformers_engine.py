@@ -67,6 +67,7 @@ class TransformersEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         self._name = settings.model
+        self._stopped = False
         self._batch_size = settings.batch_size
         self._device = pick_device(settings.device)
         checkpoint = load_checkpoint(
@@ -115,8 +116,15 @@ class TransformersEngine:
                 f"the chat template of {self._name} has no system turn",
                 "Leave the system prompt out, or put it into the prompt template.",
             )
+        self._stopped = False
         for rows in plan_batches(requests, self._batch_size):
+            if self._stopped:
+                return
             yield self._run(rows, decoding)
+
+    def stop(self) -> None:
+        """Compute no further batch."""
+        self._stopped = True
 
     def close(self) -> None:
         """Free the model's memory; the engine can't be used again."""

@@ -13,7 +13,7 @@ from spavl_dag.inference.engines import open_engine
 from spavl_dag.inference.engines.base import EngineSettings
 
 
-@pytest.mark.parametrize("name", ["openai", "nonsense"])
+@pytest.mark.parametrize("name", ["remote", "nonsense"])
 def test_unknown_engine_lists_what_there_is(name: str) -> None:
     with pytest.raises(EngineError, match="not available") as caught:
         open_engine(EngineSettings(name, "m"))

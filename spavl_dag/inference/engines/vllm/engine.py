@@ -54,6 +54,7 @@ class VllmEngine:
         self._numbers = itertools.count()
         self._lease = None if on_cpu else _lease(options)
         self._fleet: Fleet | None = None
+        self._stopped = False
         try:
             self._prompts = PromptTokens.of_model(settings.model, settings.revision)
             start = BackendSettings(
@@ -84,6 +85,7 @@ class VllmEngine:
             EngineError: The engine was closed, the decoding asks for too many tokens, the model has no system turn and
                 every request brings one, or vLLM failed twice.
         """
+        self._stopped = False
         fleet = self._checked(requests, decoding)
         asked: dict[int, Request] = {}
         ended: list[Generation] = []
@@ -108,6 +110,10 @@ class VllmEngine:
                     break
         if failure is not None:
             raise failure
+
+    def stop(self) -> None:
+        """Hand vLLM no more rows; what it has is finished."""
+        self._stopped = True
 
     def close(self) -> None:
         """End the processes, which frees their memory; the engine can't be used again."""
@@ -143,6 +149,8 @@ class VllmEngine:
         """Requests as tokens, when there is room for them; what can't be put goes to `refused`."""
         read: tuple[str, bytes] | None = None
         for request in requests:
+            if self._stopped:
+                return
             images = []
             try:
                 tokens = self._prompts.of(request.messages)
