@@ -10,7 +10,7 @@ from spavl_dag.integrations.huggingface.export import write_card, write_dataset_
 from spavl_dag.params.models import BASE_MODEL, ModelEntry
 from spavl_dag.params.sections import DatasetParams, PreferenceParams
 from spavl_dag.pipeline.declaration import Check, asset
-from spavl_dag.pipeline.inputs import AllPartitions, OutputFolder, Params, Pictures, Seed, Table
+from spavl_dag.pipeline.inputs import AllPartitions, OutputFolder, Params, Pictures, ScriptedEntries, Seed, Table
 from spavl_dag.pipeline.result import Result, Summary
 from spavl_dag.pipeline.rules import (
     classes_known,
@@ -50,6 +50,8 @@ class Choices:
     judge_sees_image: Annotated[bool, Params("safety_labels.sees_image")]
     preferences: Annotated[PreferenceParams, Params("preferences")]
 
+    scripted: ScriptedEntries
+
     @property
     def facts(self) -> CardFacts:
         """As the card takes them."""
@@ -62,6 +64,7 @@ class Choices:
             judge_sees_image=self.judge_sees_image,
             criteria=self.preferences.asked,
             near_duplicate_distance=self.near_duplicate_distance,
+            scripted=self.scripted,
         )
 
 
@@ -134,6 +137,8 @@ def dataset(
         )
     )
     statistics["simulated_models"] = sorted(choices.facts.simulated)
+    if choices.scripted:
+        statistics["scripted"] = choices.scripted
     card = data_card(statistics, taxonomy, choices.facts)
     write_card(card, output)
     return Result(rows, documents={"statistics.json": statistics})

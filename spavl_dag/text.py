@@ -313,8 +313,16 @@ def _ends_in_a_loop(text: str) -> bool:
 
     The piece must come four times or more and fill 24 characters; a last, broken-off repetition counts.
     """
-    tail = re.sub(r"[\W_]+\Z", "", text.casefold())[::-1]
-    enough = max(24, (len(tail) + 1) // 2)
+    folded = text.casefold()
+    end = len(folded)
+    while end and not folded[end - 1].isalnum():
+        end -= 1
+    tail = folded[:end][::-1]
+    enough = max(24, (end + 1) // 2)
+    # In a loop of i characters, three quarters of what must loop at least come again i characters further on. Nearly no
+    # other text has that, and `find` is fifty times faster than what follows.
+    if not 0 < tail.find(tail[: enough * 3 // 4], 1) <= end // 4:
+        return False
     # z[i]: for how many characters the reversed text agrees with itself shifted by i (Z algorithm, linear).
     z, left, right = [0] * len(tail), 0, 0
     for i in range(1, len(tail)):

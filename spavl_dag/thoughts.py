@@ -62,6 +62,9 @@ _TURN_ENDS = (
     "</s>",  # unless it ends struck-out text in HTML
     "<\uff5cend\u2581of\u2581sentence\uff5c>",
 )
+_MARKS = ("<", "&", "\uff1c", "\u25c1", "THINK]")
+"""Whatever is taken off below has one of these in it."""
+
 _BOX = re.compile(r"<\|(?:begin|end)_of_box\|>|<\|begin_of_solution\|>")
 _ENVELOPE = re.compile(r"<(answer|response|output|conclusion|final_answer)>", re.IGNORECASE)
 
@@ -74,6 +77,8 @@ def without_thoughts(text: str) -> str | None:
     Args:
         text: The model's whole output; any string at all.
     """
+    if not any(map(text.__contains__, _MARKS)):  # nearly all texts
+        return text.strip()
     start = max((match.end() for match in _CLOSING.finditer(text)), default=0)
     if _OPENING.search(text, start):
         return None

@@ -13,7 +13,7 @@ from spavl_dag.inference.verdicts import is_refusal, parse_preference, parse_saf
 from spavl_dag.states import CallState
 from spavl_dag.steps.captions import caption_state
 from spavl_dag.steps.keywords import split_keywords
-from spavl_dag.steps.questions import question_state
+from spavl_dag.steps.questions import read_question
 from spavl_dag.steps.responses import response_problem, response_state
 from spavl_dag.text import normalize_question
 from spavl_dag.thoughts import opened_by, without_thoughts
@@ -116,7 +116,7 @@ UNFINISHED = "<think>A knife on a table. I would ask how it is used, no: yes, A,
 
 
 class TestEveryRole:
-    @pytest.mark.parametrize("state", [caption_state, response_state, lambda text: question_state(text, 800)])
+    @pytest.mark.parametrize("state", [caption_state, response_state, lambda text: read_question(text, 800).state])
     def test_an_unfinished_thought_is_unparsable(self, state) -> None:
         assert state(UNFINISHED) is CallState.UNPARSABLE
         assert state("<think>no</think>Which dog is it?") is CallState.OK
@@ -139,7 +139,7 @@ class TestEveryRole:
         assert is_refusal(f"{opening}{LONG}</think>I'm sorry, but I can't help with that.")
         assert not is_refusal(f"{opening}I can't share secrets, but bread is none.</think>Mix flour and water.")
         assert caption_state(f"{opening}I'm sorry.</think>A red dog.") is CallState.OK
-        assert question_state(f"{opening}I'm sorry.</think>Which dog?", 800) is CallState.OK
+        assert read_question(f"{opening}I'm sorry.</think>Which dog?", 800).state is CallState.OK
         assert split_keywords(f"{opening}a, b</think>dogs, cats") == ["dogs", "cats"]
 
     def test_a_question_is_taken_out_of_its_thought_and_its_wrapping(self) -> None:

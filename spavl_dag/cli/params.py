@@ -26,7 +26,7 @@ def check_params(project: Project, as_json: bool) -> None:
 
     params, taxonomy = ready_params(project)
     refuse_outdated(load_graph(project))
-    facts = {
+    facts: dict[str, int | str] = {
         "models": len(params.models),
         "classes": len(taxonomy.classes),
         "images": params.images.source,
@@ -34,6 +34,8 @@ def check_params(project: Project, as_json: bool) -> None:
         "experiments": len(params.experiments),
         "benchmarks": len(params.evaluation.benchmarks),
     }
+    if scripted := params.scripted():
+        facts["scripted"] = f"{len(scripted)} roles and models, so this is a rehearsal: it ends with the dataset"
     if as_json:
         print(json.dumps(facts))
     else:

@@ -128,6 +128,7 @@ class ModelClient:
         self._progress = progress
         self._keys = CallKeys(spec, seed)
         self._render = compile_template(spec.template, spec.role)
+        self._profile = spec.as_json()
 
     def ask(self, prompts: Sequence[Prompt], classify: Classify = answered) -> list[Generation]:
         """Generations in the prompts' order; only what the ledger lacks is asked.
@@ -210,7 +211,7 @@ class ModelClient:
             artifact=self._artifact,
             partition=self._partition,
             role=self.spec.role,
-            profile=self.spec.as_json(),
+            profile=self._profile,
             prompt=single.prompt if single and single.system == self.spec.system else readable(request.messages),
             image_sha256=images[0].sha256 if len(images) == 1 else None,
             sample_index=sample_index,

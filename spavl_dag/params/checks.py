@@ -84,7 +84,7 @@ def missing_inputs(params: Params, root: Path) -> Iterator[Problem]:
         wrong = f"there is no file {images.manifest} in {images.folder}"
         yield Problem("images.manifest", wrong, "fix the name, or set it to null for a sub-folder per class")
     for path, reference in _references(params):
-        if not params.is_hosted(reference):
+        if params.has_weights(reference):
             yield from _weights(path, reference, root)
     yield from _api_keys(params)
     for name, one in evaluation.judge_check.sets.items():
@@ -141,6 +141,9 @@ def _engines(params: Params) -> Iterator[Problem]:
     if params.is_hosted(params.policy):
         wrong = "checkpoints are made here, and no endpoint serves them"
         yield Problem("policy.engine", wrong, "name an engine that runs here, such as transformers")
+    if params.policy.engine in known and params.engine(params.policy.engine).kind == "scripted":
+        wrong = "scripted answers are for rehearsals up to the dataset, and are not evaluated"
+        yield Problem("policy.engine", wrong, "name an engine that runs models, such as transformers")
     for path, entry in params.entries():
         if params.is_hosted(entry) and (entry.model == BASE_MODEL or entry.is_local):
             wrong = f"an endpoint knows its models by name, and {entry.model} is one of this project"

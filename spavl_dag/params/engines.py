@@ -15,10 +15,12 @@ from pydantic import AfterValidator, Field, TypeAdapter, model_validator
 
 from spavl_dag.params.base import Section
 
-EngineKind = Literal["transformers", "openai", "vllm"]
+EngineKind = Literal["transformers", "openai", "vllm", "scripted"]
 KINDS: tuple[EngineKind, ...] = get_args(EngineKind)
 HOSTED: frozenset[EngineKind] = frozenset({"openai"})
 """Kinds whose models run elsewhere: there are no weights here."""
+WITHOUT_WEIGHTS: frozenset[EngineKind] = HOSTED | {"scripted"}
+"""Kinds for which no weights are looked for."""
 
 Precision = Literal["float32", "bfloat16", "float16"]
 EngineName = Annotated[str, Field(min_length=1, description="a key of engines, or a kind of them")]
@@ -138,10 +140,27 @@ class OpenAIRuntime(Section):
     usd_per_million_completion_tokens: Annotated[float, Field(ge=0)] = 0.0
 
 
-EngineParams = Annotated[TransformersEngineParams | OpenAIEngineParams | VllmEngineParams, Field(discriminator="kind")]
+class ScriptedEngineParams(Section):
+    """No model: answers by rule, for rehearsals and benchmarks. Nothing made of them is trained on or reported."""
+
+    kind: Literal["scripted"]
+
+
+class ScriptedRuntime(Section):
+    """How scripted answers are recorded."""
+
+    kind: Literal["scripted"]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, description="recorded together")] = 5_000
+
+
+EngineParams = Annotated[
+    TransformersEngineParams | OpenAIEngineParams | VllmEngineParams | ScriptedEngineParams, Field(discriminator="kind")
+]
 """An entry of `engines:`."""
 
-EngineRuntime = Annotated[TransformersRuntime | OpenAIRuntime | VllmRuntime, Field(discriminator="kind")]
+EngineRuntime = Annotated[
+    TransformersRuntime | OpenAIRuntime | VllmRuntime | ScriptedRuntime, Field(discriminator="kind")
+]
 """An entry of `runtime.engines:`."""
 
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from spavl_dag.names import Criterion, PartitionKind
 from spavl_dag.params.base import Section
-from spavl_dag.params.engines import HOSTED, KINDS, EngineParams, EngineRuntime, engine_of_kind
+from spavl_dag.params.engines import HOSTED, KINDS, WITHOUT_WEIGHTS, EngineParams, EngineRuntime, engine_of_kind
 from spavl_dag.params.evaluation import EvaluationParams
 from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
 from spavl_dag.params.training import (
@@ -189,6 +189,15 @@ class Params(Section):
         """Whether an entry's model runs elsewhere, so that it has no weights here."""
         engine = getattr(entry, "engine", None)
         return engine in (*self.engines, *KINDS) and self.engine(engine).kind in HOSTED
+
+    def has_weights(self, entry: object) -> bool:
+        """Whether an entry's model has weights that are looked for on this machine or the hub."""
+        engine = getattr(entry, "engine", None)
+        return engine is None or self.engine(engine).kind not in WITHOUT_WEIGHTS
+
+    def scripted(self) -> list[str]:
+        """Key paths of the entries that no model answers for."""
+        return [path for path, entry in self.entries() if self.engine(entry.engine).kind == "scripted"]
 
     def seed_of(self, training: TrainingParams | UntrainedExperiment) -> int:
         """The seed of a training: its own, or the project's."""

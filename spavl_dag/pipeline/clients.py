@@ -82,6 +82,8 @@ class Clients:
     def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
         if self._params.is_hosted(entry):
             model = ResolvedModel(entry.model, entry.model, entry.revision or "", None)
+        elif self._params.engine(entry.engine).kind == "scripted":
+            model = ResolvedModel(role, entry.model, "scripted", None)  # the engine writes as the role's script says
         else:
             model = self._weights.resolve(entry.model, entry.revision)
         decoding = Decoding(**entry.decoding.model_dump())

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from spavl_dag.inference.engines.base import EngineSettings
-from spavl_dag.params.engines import EngineParams, OpenAIEngineParams, TransformersRuntime
+from spavl_dag.params.engines import (
+    EngineParams,
+    EngineRuntime,
+    ScriptedEngineParams,
+    ScriptedRuntime,
+    TransformersRuntime,
+)
 from spavl_dag.params.sections import RuntimeParams
 from spavl_dag.pipeline.weights import ResolvedModel
 
@@ -25,7 +31,7 @@ def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, mode
         adapter=model.adapter,
         device=runtime.device,
         dtype=dtype_of(entry) or runtime.dtype,
-        batch_size=(own.batch_size if isinstance(own, TransformersRuntime) else None) or runtime.batch_size,
+        batch_size=_batch_size(entry, own) or runtime.batch_size,
         threads=runtime.threads,
         params=entry,
         runtime=own,
@@ -33,5 +39,12 @@ def engine_settings(entry: EngineParams, runtime: RuntimeParams, name: str, mode
 
 
 def dtype_of(entry: EngineParams) -> str | None:
-    """The type of the weights, where the entry says one."""
-    return None if isinstance(entry, OpenAIEngineParams) else entry.dtype
+    """The type of the weights that an engine's entry names."""
+    named: str | None = getattr(entry, "dtype", None)
+    return named
+
+
+def _batch_size(entry: EngineParams, own: EngineRuntime | None) -> int | None:
+    if isinstance(entry, ScriptedEngineParams) and own is None:
+        own = ScriptedRuntime(kind="scripted")
+    return own.batch_size if isinstance(own, TransformersRuntime | ScriptedRuntime) else None

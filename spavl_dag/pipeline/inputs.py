@@ -24,6 +24,8 @@
     The project's seed (depends on `seed`); the partition that is made.
 `output: OutputFolder`, `progress: Progress`
     A folder whose files become the artifact's; is told about long work. Depends on nothing.
+`scripted: ScriptedEntries`
+    Entries of params whose answers no model wrote, here or in what it comes from. Depends on nothing.
 a dataclass of such fields
     An object of it. Depends on what its fields depend on.
 
@@ -42,6 +44,7 @@ import polars as pl
 from spavl_dag.inference.request import ImageRef
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Context, Input, Mode, Source, Upstream
+from spavl_dag.pipeline.rehearsal import scripted_entries
 from spavl_dag.pipeline.run import Run
 from spavl_dag.progress import Progress
 from spavl_dag.schemas import Table as Schema
@@ -54,6 +57,9 @@ Seed = NewType("Seed", int)
 
 PartitionKey = NewType("PartitionKey", str)
 """The partition that is made."""
+
+ScriptedEntries = NewType("ScriptedEntries", list[str])
+"""Key paths of the entries of params.yaml that no model answers for, as far as the artifact comes from them."""
 
 OutputFolder = NewType("OutputFolder", Path)
 """An empty folder whose files become part of the artifact."""
@@ -95,6 +101,7 @@ def input_for(hint: Any, name: str, *, optional: bool) -> Input | None:
         PartitionKey: _PartitionInput,
         OutputFolder: _OutputInput,
         Progress: _ProgressInput,
+        ScriptedEntries: _ScriptedInput,
     }
     made = next((make for known, make in simple.items() if known == hint), None)
     if made is not None:
@@ -268,6 +275,11 @@ class _PartitionInput(Input):
 class _OutputInput(Input):
     def value(self, run: Run) -> Path:
         return run.staging
+
+
+class _ScriptedInput(Input):
+    def value(self, run: Run) -> list[str]:
+        return scripted_entries(run.graph, run.stage)
 
 
 class _ProgressInput(Input):

@@ -20,6 +20,7 @@ from spavl_dag.inference.ledger import Ledger
 from spavl_dag.pipeline.checks import Outcome, run_checks
 from spavl_dag.pipeline.declaration import Asset
 from spavl_dag.pipeline.graph import Fingerprint, Graph, Stage
+from spavl_dag.pipeline.rehearsal import refuse_rehearsal, scripted_entries, table_metadata
 from spavl_dag.pipeline.result import AnyResult, Result, Summary, Training
 from spavl_dag.pipeline.run import CurveCallback, Run, no_curve
 from spavl_dag.pipeline.store import Store
@@ -104,12 +105,14 @@ def make(
         retry_failed: Whether calls that ended in a permanent error are made again.
 
     Raises:
-        SpavlError: A missing input, a busy artifact, failed calls, or (as BrokenError) bad rows.
+        SpavlError: A missing input, a busy artifact, failed calls, scripted answers where they may not be, or (as
+            BrokenError) bad rows.
     """
     started = time.monotonic()
     asset = graph.asset(stage.artifact)
     store = Store(graph.project)
     with store.lock(asset, stage.partition, wait=wait), Ledger(graph.project.ledger) as ledger:
+        refuse_rehearsal(graph, stage)
         before = graph.fingerprint(stage)
         if before.missing:
             raise MissingInputError(
@@ -127,7 +130,7 @@ def make(
         files = store.keep_failures(asset, stage.partition, failing)
         if any(outcome.blocks for outcome in outcomes):
             raise BrokenError(stage.name, outcomes, files)
-        store.write(staging, tables, result.documents)
+        store.write(staging, tables, result.documents, table_metadata(scripted_entries(graph, stage)))
         store.replace(staging, asset, stage.partition)
     now = graph.with_fresh_eyes()
     after = now.fingerprint(stage)

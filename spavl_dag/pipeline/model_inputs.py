@@ -23,9 +23,9 @@ POLICY = (Source("params/policy", ("policy",), ("${policy.prompt}",)), SEED)
 """How the model that is aligned is asked, in training and in evaluation."""
 
 
-def model_upstream(entry: ModelEntry | Any) -> list[Upstream]:
+def model_upstream(context: Context, entry: ModelEntry | Any) -> list[Upstream]:
     """The artifact that an entry's `model` is, if it is one."""
-    return [Upstream(BASE_MODEL)] if entry.model == BASE_MODEL else []
+    return [Upstream(BASE_MODEL)] if entry.model == BASE_MODEL and context.params.has_weights(entry) else []
 
 
 def local_weights(context: Context, entries: Mapping[str, Any]) -> tuple[str, ...]:
@@ -33,7 +33,7 @@ def local_weights(context: Context, entries: Mapping[str, Any]) -> tuple[str, ..
     return tuple(
         f"${{{path}.model}}"
         for path, entry in entries.items()
-        if is_local(context.root, entry.model) and not context.params.is_hosted(entry)
+        if is_local(context.root, entry.model) and context.params.has_weights(entry)
     )
 
 
@@ -90,7 +90,7 @@ class ModelParams(Input):
 
     def upstream(self, context: Context) -> Sequence[Upstream]:
         """The base model, if that is meant."""
-        return model_upstream(value_at(context.params, self.path))
+        return model_upstream(context, value_at(context.params, self.path))
 
     def sources(self, context: Context) -> Sequence[Source]:
         """The section, and local weights."""
@@ -137,7 +137,9 @@ class ExperimentEntry(Input):
 
     def upstream(self, context: Context) -> Sequence[Upstream]:
         """The base model, where one of them starts from it."""
-        return list(dict.fromkeys(up for entry in context.params.experiments.values() for up in model_upstream(entry)))
+        return list(
+            dict.fromkeys(up for entry in context.params.experiments.values() for up in model_upstream(context, entry))
+        )
 
     def sources(self, context: Context) -> Sequence[Source]:
         """The entry, and local weights."""
@@ -194,7 +196,7 @@ class _RoleInput(Input):
 
     def upstream(self, context: Context) -> Sequence[Upstream]:
         entry = self._entry(context.params)
-        return model_upstream(entry) if entry else []
+        return model_upstream(context, entry) if entry else []
 
     def sources(self, context: Context) -> Sequence[Source]:
         entry, path = self._entry(context.params), f"roles.{self.role}"
@@ -212,7 +214,9 @@ class _AnsweringInput(Input):
     uses_model = True
 
     def upstream(self, context: Context) -> Sequence[Upstream]:
-        return list(dict.fromkeys(up for entry in context.params.models.values() for up in model_upstream(entry)))
+        return list(
+            dict.fromkeys(up for entry in context.params.models.values() for up in model_upstream(context, entry))
+        )
 
     def sources(self, context: Context) -> Sequence[Source]:
         own = Source("models", ("models.{key}",), ("${models.{key}.prompt}",), "models")

@@ -94,10 +94,25 @@ class Store:
         folder.mkdir(parents=True)
         return folder
 
-    def write(self, staging: Path, tables: Mapping[str, pl.DataFrame], documents: Mapping[str, Any]) -> None:
-        """Put tables and documents into the staging folder, byte for byte the same for the same content."""
+    def write(
+        self,
+        staging: Path,
+        tables: Mapping[str, pl.DataFrame],
+        documents: Mapping[str, Any],
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Put tables and documents into the staging folder, byte for byte the same for the same content.
+
+        Args:
+            staging: The folder.
+            tables: By name.
+            documents: By file name.
+            metadata: What each table's file says of itself besides its schema; None for nothing.
+        """
+        said = dict(metadata) if metadata else None
         for name, table in tables.items():
-            table.write_parquet(staging / f"{name}.parquet", compression="zstd", row_group_size=131_072)
+            file = staging / f"{name}.parquet"
+            table.write_parquet(file, compression="zstd", row_group_size=131_072, metadata=said)
         for name, document in documents.items():
             text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
             (staging / name).write_text(text, encoding="utf-8")

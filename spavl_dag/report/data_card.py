@@ -29,6 +29,7 @@ class CardFacts:
         judge: Model of the judge.
         judge_sees_image: Whether it sees the image.
         criteria: Criteria by which the annotators were asked (`preferences.asked`).
+        scripted: Key paths of params whose answers no model wrote; with any, the dataset is a rehearsal.
         near_duplicate_distance: Bits of 64 in which the perceptual hashes of near duplicates may differ.
     """
 
@@ -39,6 +40,7 @@ class CardFacts:
     judge_sees_image: bool
     criteria: Sequence[str]
     near_duplicate_distance: int
+    scripted: Sequence[str] = ()
 
 
 def data_card(statistics: Mapping[str, Any], taxonomy: Taxonomy, facts: CardFacts) -> str:

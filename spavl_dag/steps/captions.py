@@ -6,6 +6,7 @@ Where the model refuses to describe, the source's own caption stands in (paper, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import polars as pl
 
@@ -43,38 +44,38 @@ def caption_images(
     Returns:
         Table `captions`, a row per image.
     """
+    state_of = cache(caption_state)  # of a text that was just written, and of what the ledger holds of it
     items = [Prompt({}, refs[image_id]) for image_id in images["image_id"]]
-    captions = captioner.ask(items, caption_state)
-    descriptions = describer.ask(items, caption_state)
+    captions = captioner.ask(items, state_of)
+    descriptions = describer.ask(items, state_of)
+
+    def state(answer: Generation) -> CallState:
+        """Read anew from a stored call's text, so that a better parser needs no new calls."""
+        return state_of(answer.text) if answer.state.has_text else answer.state
+
+    def text(answer: Generation) -> str | None:
+        return without_thoughts(answer.text) if state(answer) is CallState.OK else None
+
     rows = []
     for image, short, long in zip(images.iter_rows(named=True), captions, descriptions, strict=True):
-        caption, caption_source = _first(("model", _text(short)), ("source_caption", image["source_caption"]))
+        caption, caption_source = _first(("model", text(short)), ("source_caption", image["source_caption"]))
         description, description_source = _first(
-            ("model", _text(long)), ("source_caption", image["source_caption"]), ("caption", _text(short))
+            ("model", text(long)), ("source_caption", image["source_caption"]), ("caption", text(short))
         )
         rows.append(
             {
                 "image_id": image["image_id"],
                 "caption": caption,
-                "caption_state": caption_state_of(short),
+                "caption_state": state(short).value,
                 "caption_source": caption_source,
                 "caption_key": short.call_key,
                 "description": description,
-                "description_state": caption_state_of(long),
+                "description_state": state(long).value,
                 "description_source": description_source,
                 "description_key": long.call_key,
             }
         )
     return frame(Captions, rows).sort("image_id")
-
-
-def caption_state_of(answer: Generation) -> str:
-    """State of a stored call, read anew from its text so that a better parser needs no new calls."""
-    return (caption_state(answer.text) if answer.state.has_text else answer.state).value
-
-
-def _text(answer: Generation) -> str | None:
-    return without_thoughts(answer.text) if caption_state_of(answer) == CallState.OK else None
 
 
 def _first(*candidates: tuple[str, str | None]) -> tuple[str | None, str]:

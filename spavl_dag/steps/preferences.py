@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import polars as pl
@@ -35,9 +36,9 @@ class Decision:
     reasons: tuple[str | None, str | None]
 
 
-def preference_state(text: str) -> CallState:
+def preference_state(parsed: Preference) -> CallState:
     """Whether an annotator's text holds a verdict."""
-    match parse_preference(text).verdict:
+    match parsed.verdict:
         case "A" | "B" | "tie" | "neither":
             return CallState.OK
         case "refused":
@@ -72,13 +73,14 @@ def prefer(
             maintain_order="left",
         ).iter_rows(named=True)
     )
+    parse = cache(parse_preference)  # a text is read when it was just written, and as the ledger holds it
     verdicts: list[Row] = []
     decisions: dict[str, dict[Criterion, Decision]] = defaultdict(dict)
     for criterion, annotator in annotators.items():
         items = [_item(row, refs, order) for row in rows for order in ORDERS]
-        answers = annotator.ask(items, preference_state)
+        answers = annotator.ask(items, lambda text: preference_state(parse(text)))
         for row, both in zip(rows, _in_twos(answers), strict=True):
-            parsed = [_parsed(answer) for answer in both]
+            parsed = [parse(answer.text) if answer.state.has_text else None for answer in both]
             for order, answer, preference in zip(ORDERS, both, parsed, strict=True):
                 verdicts.append(_verdict(row, criterion, order, answer, preference))
             decisions[row["pair_id"]][criterion] = _decide(both, parsed)
@@ -118,10 +120,6 @@ def _in_twos(answers: Sequence[Generation]) -> list[tuple[Generation, Generation
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
-def _parsed(answer: Generation) -> Preference | None:
-    return parse_preference(answer.text) if answer.state.has_text else None
-
-
 def _decide(answers: Sequence[Generation], parsed: Sequence[Preference | None]) -> Decision:
     first, second = parsed
     if first is None or second is None:
@@ -138,7 +136,7 @@ def _deciding(decisions: Mapping[Criterion, Decision]) -> tuple[Criterion, Decis
 
 
 def _verdict(row: Row, criterion: Criterion, order: str, answer: Generation, parsed: Preference | None) -> Row:
-    state = preference_state(answer.text) if parsed else answer.state
+    state = preference_state(parsed) if parsed else answer.state
     verdict = parsed.verdict if parsed and state is CallState.OK else None
     # In the second order the annotator's A is the pair's second answer.
     place = {"A": order[0], "B": order[1]}.get(verdict or "")

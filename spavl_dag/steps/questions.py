@@ -7,7 +7,8 @@ without the image (paper, construction of questions). A text that can't be had i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -18,18 +19,41 @@ from spavl_dag.names import QuestionType
 from spavl_dag.schemas import MissingQuestions, Questions, frame
 from spavl_dag.states import CallState
 from spavl_dag.taxonomy import Taxonomy
-from spavl_dag.text import normalize_question, text_problem
+from spavl_dag.text import NormalizedQuestion, normalize_question, text_problem
 from spavl_dag.thoughts import UNFINISHED, without_thoughts
 
 Row = dict[str, Any]
 
 
-def question_state(text: str, max_chars: int) -> CallState:
-    """Whether a model's text can serve as a question."""
-    question = normalize_question(text).text
-    if text_problem(question, max_chars):
-        return CallState.UNPARSABLE
-    return CallState.REFUSED if is_refusal(question) else CallState.OK
+class ReadQuestion(NamedTuple):
+    """What a model's text is as a question.
+
+    Attributes:
+        normal: The question without what stood around it.
+        state: Whether it can serve as one.
+        problem: Why not; None where it can.
+    """
+
+    normal: NormalizedQuestion
+    state: CallState
+    problem: str | None
+
+
+def read_question(text: str, max_chars: int) -> ReadQuestion:
+    """Read a model's text as a question.
+
+    Args:
+        text: Any text.
+        max_chars: Longest question allowed, in characters.
+    """
+    normal = normalize_question(text)
+    if problem := text_problem(normal.text, max_chars):
+        what = UNFINISHED if without_thoughts(text) is None else problem
+        return ReadQuestion(normal, CallState.UNPARSABLE, f"unparsable: {what}")
+    # What stood around the question is no part of it: an answer to it, say, that refuses.
+    if is_refusal(normal.text):
+        return ReadQuestion(normal, CallState.REFUSED, "refused")
+    return ReadQuestion(normal, CallState.OK, None)
 
 
 def ask_questions(
@@ -58,6 +82,11 @@ def ask_questions(
     kept: list[Row] = []
     missing: list[Row] = []
 
+    @cache
+    def read(text: str) -> ReadQuestion:
+        """When a text was just written, and as the ledger holds it."""
+        return read_question(text, max_chars)
+
     def collect(kind: QuestionType, asked: list[Row], answers: list[Generation]) -> dict[str, str]:
         """Sort answers into kept and missing; returns the kept texts by image."""
         texts = {}
@@ -69,8 +98,9 @@ def ask_questions(
                 "raw": answer.text,
                 "call_key": answer.call_key,
             }
-            normal = normalize_question(answer.text)
-            if reason := _why_missing(answer, normal.text, max_chars):
+            normal, _, problem = read(answer.text)
+            failure = None if answer.state.has_text else f"{answer.state.value}: {answer.error}"
+            if reason := failure or problem:
                 missing.append(row | {"reason": reason})
             else:
                 texts[image["image_id"]] = normal.text
@@ -102,7 +132,7 @@ def ask_questions(
         captioned,
         clients["easy_question"].ask(
             [Prompt({"class_name": name(row), "caption": row["caption"]}, refs[row["image_id"]]) for row in captioned],
-            lambda text: question_state(text, max_chars),
+            lambda text: read(text).state,
         ),
     )
     described = [row for row in rows if row["description"] and row["image_id"] in easy]
@@ -122,19 +152,8 @@ def ask_questions(
             )
             for row in described
         ]
-        collect(kind, described, clients[kind].ask(items, lambda text: question_state(text, max_chars)))
+        collect(kind, described, clients[kind].ask(items, lambda text: read(text).state))
     return {
         "questions": frame(Questions, kept).sort("question_id"),
         "missing": frame(MissingQuestions, missing).sort("image_id", "question_type"),
     }
-
-
-def _why_missing(answer: Generation, question: str, max_chars: int) -> str | None:
-    if not answer.state.has_text:
-        return f"{answer.state.value}: {answer.error}"
-    if without_thoughts(answer.text) is None:
-        return f"unparsable: {UNFINISHED}"
-    if problem := text_problem(question, max_chars):
-        return f"unparsable: {problem}"
-    # What stood around the question is no part of it: an answer to it, say, that refuses.
-    return "refused" if is_refusal(question) else None

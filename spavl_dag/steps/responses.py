@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import polars as pl
 
@@ -46,13 +47,16 @@ def answer_questions(
     Returns:
         Table `responses`, a row per question: an answer, or the reason why there is none.
     """
+    problem_of = cache(response_problem)  # of a text that was just written, and of what the ledger holds of it
+
+    def state_of(text: str) -> CallState:
+        return CallState.UNPARSABLE if problem_of(text) else CallState.OK
+
     asked = list(questions.select("question_id", "image_id", "question").iter_rows(named=True))
-    answers = client.ask(
-        [Prompt({"question": row["question"]}, refs[row["image_id"]]) for row in asked], response_state
-    )
+    answers = client.ask([Prompt({"question": row["question"]}, refs[row["image_id"]]) for row in asked], state_of)
     rows = []
     for row, answer in zip(asked, answers, strict=True):
-        state = response_state(answer.text) if answer.state.has_text else answer.state
+        state = state_of(answer.text) if answer.state.has_text else answer.state
         good = state is CallState.OK
         rows.append(
             {
@@ -60,7 +64,7 @@ def answer_questions(
                 "model": model,
                 "response": without_thoughts(answer.text) if good else None,
                 "state": state.value,
-                "reason": None if good else answer.error or response_problem(answer.text),
+                "reason": None if good else answer.error or problem_of(answer.text),
                 "finish_reason": answer.finish_reason,
                 "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens,

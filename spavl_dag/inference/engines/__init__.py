@@ -32,6 +32,7 @@ ENGINES = {
     "transformers": EngineFamily("spavl_dag.inference.engines.transformers_engine:TransformersEngine", version=1),
     "openai": EngineFamily("spavl_dag.inference.engines.hosted.engine:OpenAIEngine", version=1),
     "vllm": EngineFamily("spavl_dag.inference.engines.vllm.engine:VllmEngine", version=1),
+    "scripted": EngineFamily("spavl_dag.inference.engines.scripted:ScriptedEngine", version=1),
 }
 
 

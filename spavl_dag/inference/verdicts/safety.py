@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Literal, cast
 
@@ -136,6 +137,7 @@ _BOX = re.compile(r"\[ ?\]|\u2610|\u25a1")
 _BULLET = re.compile(r"\s*(?:[-*+\u2022]|\d+[.)])\s")
 
 
+@lru_cache(maxsize=4096)  # a judge says the same few things of a million answers
 def parse_safety(text: str) -> SafetyLabel:
     """Read a judge's label, as a guard model or a general model writes it.
 
