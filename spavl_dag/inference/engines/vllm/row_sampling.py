@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from vllm import SamplingParams
@@ -60,11 +60,17 @@ class _Row:
         self.number = given["number"]
         self.seed = given["seed"]
         self.end_token = given["end_token"]
-        self.decoding = (given["temperature"], given["top_k"], given["top_p"], given["repetition_penalty"])
+        self.temperature, self.top_k, self.top_p = given["temperature"], given["top_k"], given["top_p"]
+        self.penalty = given["repetition_penalty"]
         self.generated = generated
         self._said = list(prompt or ())
         self._counted = 0
         self._seen: torch.Tensor | None = None
+
+    @property
+    def decoding(self) -> tuple[float, int, float, float]:
+        """What rows that are drawn together share."""
+        return self.temperature, self.top_k, self.top_p, self.penalty
 
     def seen(self, like: torch.Tensor) -> torch.Tensor:
         """Which tokens its prompt and text hold, shape (vocabulary,)."""
@@ -77,12 +83,22 @@ class _Row:
         return self._seen
 
 
+class _Alike(NamedTuple):
+    """Rows of the batch that are drawn with the same decoding parameters."""
+
+    indices: torch.Tensor
+    rows: list[_Row]
+    streams: torch.Tensor
+
+
 class RowSampling(LogitsProcessor):  # type: ignore[misc]
     """Leaves each row the token that its own seed draws."""
 
     def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
         """Start with an empty batch; vLLM makes it."""
         self._rows: dict[int, _Row] = {}
+        self._alike: list[_Alike] = []
+        self._device = device
         self._broken = os.environ.get(BROKEN_ROWS)
 
     def is_argmax_invariant(self) -> bool:
@@ -91,51 +107,48 @@ class RowSampling(LogitsProcessor):  # type: ignore[misc]
 
     def update_state(self, batch_update: BatchUpdate | None) -> None:
         """Follow the rows that come, go and change places."""
-        process_dict_updates(self._rows, batch_update, _new_row)
+        if not process_dict_updates(self._rows, batch_update, _new_row):
+            return
+        alike: dict[tuple[Any, ...], list[int]] = {}
+        for index, row in self._rows.items():
+            if row.temperature or row.penalty != 1.0:  # the others' most likely token is what is wanted
+                alike.setdefault(row.decoding, []).append(index)
+        self._alike = [self._group(sorted(indices)) for indices in alike.values()]
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """Decide about the next token of each row, shape (rows, vocabulary); in place."""
-        broken = self._mend_broken(logits)
-        alike: dict[tuple[Any, ...], list[int]] = {}
-        for index, row in self._rows.items():
-            temperature, _, _, penalty = row.decoding
-            if index < len(logits) and index not in broken and (temperature or penalty != 1.0):
-                alike.setdefault(row.decoding, []).append(index)
-        for decoding, indices in alike.items():
-            self._draw(logits, indices, *decoding)
+        self._end_broken(logits)
+        for indices, rows, streams in self._alike:
+            first, scores = rows[0], logits[indices]
+            if first.penalty != 1.0:
+                scores = penalized(scores, torch.stack([row.seen(scores) for row in rows]), first.penalty)
+            if first.temperature:
+                steps = torch.tensor([len(row.generated) for row in rows], device=logits.device)
+                scores = keep_candidates(scores / first.temperature, first.top_k, first.top_p)
+                scores = add_noise(scores, streams, steps)
+            drawn = scores.argmax(-1)
+            logits[indices] = -torch.inf
+            logits[indices, drawn] = 0.0
         return logits
 
-    def _draw(
-        self, logits: torch.Tensor, indices: list[int], temperature: float, top_k: int, top_p: float, penalty: float
-    ) -> None:
+    def _group(self, indices: list[int]) -> _Alike:
         rows = [self._rows[index] for index in indices]
-        picked = torch.tensor(indices, device=logits.device)
-        scores = logits[picked]
-        if penalty != 1.0:
-            scores = penalized(scores, torch.stack([row.seen(scores) for row in rows]), penalty)
-        if temperature:
-            steps = torch.tensor([len(row.generated) for row in rows], device=logits.device)
-            streams = row_streams([row.seed for row in rows], logits.device)
-            scores = add_noise(keep_candidates(scores / temperature, top_k, top_p), streams, steps)
-        drawn = scores.argmax(-1)
-        logits[picked] = -torch.inf
-        logits[picked, drawn] = 0.0
+        streams = row_streams([row.seed for row in rows], self._device)
+        return _Alike(torch.tensor(indices, device=self._device), rows, streams)
 
-    def _mend_broken(self, logits: torch.Tensor) -> set[int]:
+    def _end_broken(self, logits: torch.Tensor) -> None:
         """Note rows whose logits are not finite and end them, without an effect on the others."""
         finite = logits.amax(-1) < torch.inf  # NaN and +inf win a maximum
         if finite.all():
-            return set()
-        broken = set((~finite).nonzero()[:, 0].tolist())
-        numbers = [f"{self._rows[index].number}\n" for index in broken if index in self._rows]
+            return
+        broken = [index for index in (~finite).nonzero()[:, 0].tolist() if index in self._rows]
         if self._broken:
             with Path(self._broken).open("a") as file:
-                file.write("".join(numbers))
+                file.write("".join(f"{self._rows[index].number}\n" for index in broken))
+        logits[~finite] = 0.0
         for index in broken:
-            logits[index] = 0.0
-            if index in self._rows and self._rows[index].end_token is not None:
-                logits[index, self._rows[index].end_token] = 1.0
-        return broken
+            if (end := self._rows[index].end_token) is not None:
+                logits[index, end] = 1e4  # more than noise can make up for
 
 
 def _new_row(params: SamplingParams, prompt: list[int] | None, generated: list[int]) -> _Row | None:

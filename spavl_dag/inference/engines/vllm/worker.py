@@ -17,6 +17,9 @@ from typing import Any, Protocol
 
 from spavl_dag.inference.engines.vllm.messages import Abort, Ask, Failed, Outcome, Ready, Row, Start
 
+_SWITCH = 2e-4
+"""Seconds. With Python's 5 ms, whoever computes waits that long, after each operation, for who prepares rows."""
+
 
 class Backend(Protocol):
     """What computes. `prepare` is called from another thread than the rest."""
@@ -122,6 +125,7 @@ def words(error: BaseException) -> str:
 def main() -> int:
     """Serve the engine at the other ends of two pipes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's business, which then closes the pipe
+    sys.setswitchinterval(_SWITCH)
     inbox, outbox = map(int, sys.argv[1:3])
     return Worker(Connection(inbox, writable=False), Connection(outbox, readable=False)).run()
 
