@@ -29,6 +29,7 @@ class EngineSettings:
         threads: CPU threads, or None to leave them alone (torch has one setting for the whole process).
         params: What `engines.<name>` says, or None for an engine of which nothing is said.
         runtime: What `runtime.engines.<name>` says, or None.
+        wait_for_gpus: Whether to wait where other processes hold the GPUs that it may have.
     """
 
     engine: str
@@ -41,6 +42,7 @@ class EngineSettings:
     threads: int | None = None
     params: EngineParams | None = None
     runtime: EngineRuntime | None = None
+    wait_for_gpus: bool = True
 
 
 class Engine(Protocol):

@@ -6,12 +6,14 @@ holds, by a lock per GPU that the system releases when its holder ends, in whate
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from spavl_dag.errors import EngineError
 
+_LOG = logging.getLogger(__name__)
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _LOOK_AGAIN = 1.0
 """Seconds between two looks at GPUs that others hold."""
@@ -80,38 +83,49 @@ class GpuLease:
             lock.release()
 
 
-def take_gpus(
-    names: Sequence[str], count: int, folder: Path | None = None, told: Callable[[], None] = lambda: None
-) -> GpuLease:
-    """Take so many of these GPUs; wait where others hold them.
+class GpusBusyError(EngineError):
+    """Other processes hold the GPUs that are needed."""
+
+
+def take_gpus(names: Sequence[str], count: int, folder: Path | None = None, *, wait: bool = True) -> GpuLease:
+    """Take so many of these GPUs.
 
     Args:
         names: GPUs that will do.
         count: How many are needed.
         folder: Where locks lie; by default one that all processes of this user share.
-        told: Called once before it waits.
+        wait: Whether to wait where others hold them. Who has GPUs must not wait for more: the other may wait for those.
+
+    Raises:
+        GpusBusyError: There are too few, and it wasn't to wait.
     """
     folder = folder or Path(tempfile.gettempdir()) / f"spavl-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True, mode=0o700)
     locks = {name: FileLock(folder / f"{re.sub('[^A-Za-z0-9-]', '_', name)}.lock") for name in names}
     waits = False
-    while True:
-        held: dict[str, FileLock] = {}
-        # One process looks at a time: two that each held a half of what the other needs would wait for ever.
-        with FileLock(folder / "all.lock"):
-            for name, lock in locks.items():
-                if len(held) == count:
-                    break
-                try:
-                    lock.acquire(timeout=0)
-                except Timeout:
-                    continue
-                held[name] = lock
-            if len(held) == count:
-                return GpuLease(tuple(held), tuple(held.values()))
-            for lock in held.values():
-                lock.release()
+    while (lease := _take_free(locks, count, folder)) is None:
+        busy = f"other processes hold too many of the GPUs {', '.join(names)}: {count} are needed"
+        if not wait:
+            raise GpusBusyError(busy, "Wait for them, or name other gpus in runtime.engines.<name>.")
         if not waits:
-            told()
+            _LOG.warning("%s; waiting", busy)
             waits = True
         time.sleep(_LOOK_AGAIN)
+    return lease
+
+
+def _take_free(locks: Mapping[str, FileLock], count: int, folder: Path) -> GpuLease | None:
+    """Take so many that nobody holds, or none."""
+    held: dict[str, FileLock] = {}
+    # One process looks at a time: two that each held a half of what the other needs would wait for ever.
+    with FileLock(folder / "all.lock"):
+        for name, lock in locks.items():
+            if len(held) < count:
+                with suppress(Timeout):
+                    lock.acquire(timeout=0)
+                    held[name] = lock
+        if len(held) == count:
+            return GpuLease(tuple(held), tuple(held.values()))
+        for lock in held.values():
+            lock.release()
+    return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from spavl_dag.inference.engines import open_engine
 from spavl_dag.inference.engines.base import Engine, EngineSettings
-from spavl_dag.inference.engines.gpus import visible_gpus
-from spavl_dag.params.engines import VllmRuntime
+from spavl_dag.inference.engines.gpus import GpusBusyError, visible_gpus
+from spavl_dag.params.engines import WITHOUT_WEIGHTS, VllmRuntime
 
 _Opened = tuple[EngineSettings, str]
 
@@ -31,16 +33,29 @@ class EnginePool:
             if opened == wanted:
                 self._open.append(self._open.pop(number))
                 return engine
-        allowed = _gpus_named(settings)
-        for entry in list(self._open):
-            held = [set(_gpus_of(engine)) for _, engine in self._open]
+        if settings.engine not in WITHOUT_WEIGHTS:
+            self._make_room(settings)
+        loaded = [opened for (opened, _), _ in self._open if opened.engine not in WITHOUT_WEIGHTS]
+        try:
+            engine = open_engine(replace(settings, wait_for_gpus=not loaded))
+        except GpusBusyError:
+            self.close()  # who holds them may be waiting for those that are held here
+            engine = open_engine(settings)
+        self._open.append((wanted, engine))
+        return engine
+
+    def _make_room(self, settings: EngineSettings) -> None:
+        """Close models, those used least recently first, until this one has room; all where their GPUs aren't known."""
+        allowed = _gpus_allowed(settings)
+        for entry in [entry for entry in self._open if entry[0][0].engine not in WITHOUT_WEIGHTS]:
+            models = [engine for (opened, _), engine in self._open if opened.engine not in WITHOUT_WEIGHTS]
+            held = [set(_gpus_of(engine)) for engine in models]
             if all(held) and len(allowed.difference(*held)) >= _gpus_needed(settings):
-                break
-            if not (gpus := set(_gpus_of(entry[1]))) or not allowed or gpus & allowed:
+                return
+            gpus = set(_gpus_of(entry[1]))
+            if not gpus or not allowed or gpus & allowed:
                 self._open.remove(entry)
                 entry[1].close()
-        self._open.append((wanted, open_engine(settings)))
-        return self._open[-1][1]
 
     def close(self) -> None:
         """Free the memory of all engines."""
@@ -54,12 +69,13 @@ def _gpus_of(engine: Engine) -> tuple[str, ...]:
     return gpus
 
 
-def _gpus_named(settings: EngineSettings) -> set[str]:
-    """The GPUs that an engine may have, where its entry names them."""
-    if not isinstance(settings.runtime, VllmRuntime) or settings.runtime.gpus is None:
+def _gpus_allowed(settings: EngineSettings) -> set[str]:
+    """The GPUs of which an engine takes as many as it needs; none where it isn't known what it takes."""
+    if settings.engine != "vllm":
         return set()
     visible = visible_gpus()
-    return {visible[number] for number in settings.runtime.gpus if number < len(visible)}
+    named = settings.runtime.gpus if isinstance(settings.runtime, VllmRuntime) else None
+    return set(visible) if named is None else {visible[number] for number in named if number < len(visible)}
 
 
 def _gpus_needed(settings: EngineSettings) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spavl_dag.errors import EngineError
-from spavl_dag.inference.engines.gpus import pick_gpus, take_gpus, visible_gpus
+from spavl_dag.inference.engines.gpus import GpusBusyError, pick_gpus, take_gpus, visible_gpus
 
 
 @pytest.mark.parametrize(
@@ -31,20 +31,23 @@ def test_numbers_count_within_what_is_visible() -> None:
         pick_gpus(None, 4, ["0", "1"])
 
 
-def test_each_takes_free_ones_and_waits_where_there_are_none(tmp_path: Path) -> None:
+def test_each_takes_free_ones_and_waits_where_there_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = take_gpus(["0", "1", "2"], 2, tmp_path)
     second = take_gpus(["0", "1", "2"], 1, tmp_path)
     assert (first.names, second.names) == (("0", "1"), ("2",))
-    waits, got = threading.Event(), []
+    with pytest.raises(GpusBusyError, match="too many of the GPUs 0, 1: 2 are needed"):
+        take_gpus(["0", "1"], 2, tmp_path, wait=False)
+    got = []
 
     def take() -> None:
-        lease = take_gpus(["0", "1"], 2, tmp_path, told=waits.set)
+        lease = take_gpus(["0", "1"], 2, tmp_path)
         got.append(lease.names)
         lease.release()
 
     waiting = threading.Thread(target=take)
     waiting.start()
-    assert waits.wait(10)
+    while "waiting" not in caplog.text:
+        time.sleep(0.01)
     assert not got
     first.release()
     waiting.join(10)

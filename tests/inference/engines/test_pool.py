@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
 
 from spavl_dag.inference import engines
 from spavl_dag.inference.engines.base import EngineSettings
+from spavl_dag.inference.engines.gpus import GpusBusyError
 from spavl_dag.inference.engines.pool import EnginePool
 from spavl_dag.params.engines import VllmRuntime
 
@@ -22,7 +24,7 @@ class LoggingEngine:
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
         runtime = settings.runtime
-        named = runtime.gpus or [] if isinstance(runtime, VllmRuntime) else []
+        named = (runtime.gpus or range(4)) if isinstance(runtime, VllmRuntime) else []
         taken = {gpu for other in HELD for gpu in other.gpus}
         free = [str(gpu) for gpu in named if str(gpu) not in taken]
         self.gpus = tuple(free[: runtime.gpu_count]) if isinstance(runtime, VllmRuntime) else ()
@@ -39,7 +41,9 @@ def pool(monkeypatch: pytest.MonkeyPatch) -> EnginePool:
     LOG.clear()
     HELD.clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    monkeypatch.setitem(engines.ENGINES, "logging", engines.EngineFamily(f"{__name__}:LoggingEngine"))
+    for name in ("logging", "vllm", "openai"):
+        monkeypatch.setitem(engines.ENGINES, name, engines.EngineFamily(f"{__name__}:LoggingEngine"))
+    monkeypatch.setattr(engines, "require_extra", lambda name: None)
     return EnginePool()
 
 
@@ -63,7 +67,7 @@ def test_a_folder_whose_content_or_settings_changed_is_another_model(pool: Engin
 def on(model: str, gpus: list[int] | None, size: int = 1) -> EngineSettings:
     """Settings of a model on some of these GPUs."""
     runtime = VllmRuntime(kind="vllm", gpus=gpus, tensor_parallel_size=size)
-    return EngineSettings("logging", model, runtime=runtime)
+    return EngineSettings("vllm", model, runtime=runtime)
 
 
 def test_models_that_have_gpus_of_their_own_stay_open_beside_each_other(pool: EnginePool) -> None:
@@ -79,11 +83,38 @@ def test_models_that_have_gpus_of_their_own_stay_open_beside_each_other(pool: En
     assert pool.get(on("one", [0]), "") is one
 
 
-@pytest.mark.parametrize("other", [SETTINGS, on("anywhere", None)], ids=["no GPUs", "any GPUs"])
-def test_a_model_that_names_no_gpus_is_alone(pool: EnginePool, other: EngineSettings) -> None:
+def test_a_model_that_names_no_gpus_takes_a_free_one(pool: EnginePool) -> None:
+    pool.get(on("one", [0]), "")
+    anywhere = pool.get(on("anywhere", None), "")
+    assert anywhere.gpus == ("1",)  # type: ignore[attr-defined]
+    assert LOG == ["open one", "open anywhere"]
+
+
+def test_a_model_in_this_process_is_alone_but_for_hosted_ones(pool: EnginePool) -> None:
+    hosted = EngineSettings("openai", "hosted")
     pool.get(on("one", [0]), "")
     pool.get(on("two", [1]), "")
-    pool.get(other, "")
-    assert LOG[2:] == ["close one", "close two", f"open {other.model}"]
+    first = pool.get(hosted, "")
+    pool.get(SETTINGS, "")
+    assert LOG[2:] == ["open hosted", "close one", "close two", "open model"]
     pool.get(on("one", [0]), "")
-    assert LOG[5:] == [f"close {other.model}", "open one"]
+    assert LOG[6:] == ["close model", "open one"]
+    assert pool.get(hosted, "") is first
+
+
+def test_who_holds_gpus_lets_go_of_them_before_it_waits_for_more(
+    pool: EnginePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BusyEngine(LoggingEngine):
+        """Finds its GPUs held by another process as long as it may not wait."""
+
+        def __init__(self, settings: EngineSettings) -> None:
+            if not settings.wait_for_gpus:
+                raise GpusBusyError("busy", "wait")
+            super().__init__(settings)
+
+    monkeypatch.setattr(sys.modules[__name__], "BusyEngine", BusyEngine, raising=False)
+    pool.get(on("one", [0]), "")
+    monkeypatch.setitem(engines.ENGINES, "vllm", engines.EngineFamily(f"{__name__}:BusyEngine"))
+    pool.get(on("two", [1]), "")
+    assert LOG == ["open one", "close one", "open two"]

@@ -52,7 +52,7 @@ class VllmEngine:
         self._name = settings.model
         self._batch_size = settings.batch_size
         self._numbers = itertools.count()
-        self._lease = None if on_cpu else _lease(options)
+        self._lease = None if on_cpu else _lease(settings, options)
         self._fleet: Fleet | None = None
         self._stopped = False
         try:
@@ -183,9 +183,9 @@ class VllmEngine:
         )
 
 
-def _lease(options: VllmOptions) -> GpuLease:
+def _lease(settings: EngineSettings, options: VllmOptions) -> GpuLease:
     count = options.runtime.gpu_count
-    return take_gpus(pick_gpus(options.runtime.gpus, count, visible_gpus()), count)
+    return take_gpus(pick_gpus(options.runtime.gpus, count, visible_gpus()), count, wait=settings.wait_for_gpus)
 
 
 def _failed(request: Request, state: CallState, error: str) -> Generation:
