@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from spavl_dag.integrations.recording import make_and_record
 from spavl_dag.pipeline.graph import Graph, Stage
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.load import load_graph
+from spavl_dag.pipeline.store import UNREADABLE
 
 
 def run_artifact(project: Project, artifact: str, partition: str | None, *, retry_failed: bool = False) -> None:
@@ -162,9 +164,12 @@ def _print_made(graph: Graph, made: list[str], calls_before: int, seconds: float
         if asset.tables:
             folders = [graph.project.root / asset.out(stage.partition) for stage in parts]
             files = [folder / f"{asset.tables[0].name}.parquet" for folder in folders]
-            rows = sum(
-                pl.scan_parquet(file, glob=False).select(pl.len()).collect().item() for file in files if file.is_file()
-            )
+            with suppress(*UNREADABLE):  # one that this run had nothing to do with may be damaged
+                rows = sum(
+                    pl.scan_parquet(file, glob=False).select(pl.len()).collect().item()
+                    for file in files
+                    if file.is_file()
+                )
         table.add_row(artifact, told, f"{rows:,}" if rows != "" else "", f"{asset.out()}/")
     console.print(table)
     calls = _ledger_size(graph.project)

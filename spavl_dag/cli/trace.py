@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-import polars as pl
 from rich.cells import cell_len
 
 from spavl_dag.cli.terminal import Terminal, print_json
@@ -20,6 +19,7 @@ from spavl_dag.lineage.trace import Found, Tracer
 from spavl_dag.media.files import printable
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.load import load_graph
+from spavl_dag.pipeline.store import UNREADABLE
 from spavl_dag.text import redact
 
 _HARMLESS = frozenset({"engine", "model", "revision", "precision", "endpoint", "adapters"})
@@ -41,7 +41,7 @@ def print_trace(project: Project, name: str, show_text: bool, as_json: bool) -> 
     with Ledger(project.ledger, read_only=True) if project.ledger.exists() else nullcontext() as ledger:
         try:
             found = Tracer(graph, ledger).trace(name)
-        except pl.exceptions.PolarsError as error:
+        except UNREADABLE as error:
             reason = printable(str(error).partition("\n")[0])
             raise SpavlError(
                 f"a table can't be read: {reason}", "`spavl status` says which ones were modified."

@@ -7,11 +7,13 @@ for what lies on disk and was made with other params.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from spavl_dag.errors import SpavlError
+from spavl_dag.pipeline.store import UNREADABLE
 
 if TYPE_CHECKING:
     from spavl_dag.pipeline.graph import Graph, Stage
@@ -65,4 +67,6 @@ def _tables_read(graph: Graph, stage: Stage) -> list[str]:
 
 
 def _said_by(file: str) -> str:
-    return pl.read_parquet_metadata(file).get(SCRIPTED, "")
+    with suppress(*UNREADABLE):  # whoever reads its rows says so
+        return pl.read_parquet_metadata(file).get(SCRIPTED, "")
+    return ""

@@ -24,6 +24,9 @@ from spavl_dag.errors import BusyError, MissingInputError
 from spavl_dag.pipeline.declaration import Asset
 from spavl_dag.pipeline.layout import Project
 
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What polars raises for a damaged Parquet file; the second is no `Exception`."""
+
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -43,7 +46,7 @@ class Store:
         file = self._there(asset, f"{table}.parquet", partition)
         try:
             return pl.read_parquet(file, glob=False)
-        except pl.exceptions.PolarsError as error:
+        except UNREADABLE as error:
             raise self._damaged(file, asset, partition) from error
 
     def read_document(self, asset: Asset, name: str, partition: str | None = None) -> Any:
@@ -88,10 +91,18 @@ class Store:
             lock.release()
 
     def staging(self, asset: Asset, partition: str | None) -> Path:
-        """An empty folder on the same file system as the artifact's place, so that it can be renamed there."""
+        """An empty folder on the same file system as the artifact's place, so that it can be renamed there.
+
+        Raises:
+            OSError: The place is on another file system (EXDEV): told before the work, not after it.
+        """
         folder = self._staging_folder(asset, partition)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        target = self.project.root / asset.out(partition)
+        place = next(parent for parent in target.parents if parent.exists())
+        if target.is_mount() or place.stat().st_dev != folder.stat().st_dev:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), str(target))
         return folder
 
     def write(

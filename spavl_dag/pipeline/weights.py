@@ -76,17 +76,15 @@ class Weights:
             name: What a call's key calls such weights.
 
         Raises:
-            MissingInputError: It was not made yet.
+            MissingInputError: It was not made yet, or the file that names the weights is damaged.
         """
         if not folder.is_dir():
             where = folder.relative_to(self._root)
             raise MissingInputError(f"{where} is not there", "Make it with `spavl run`, or all with `dvc repro`.")
         if (folder / REFERENCE_FILE).is_file():
-            named = json.loads((folder / REFERENCE_FILE).read_text(encoding="utf-8"))
-            return self.resolve(named["model"], named["revision"])
+            return self.resolve(*self._named(folder / REFERENCE_FILE))
         if (folder / ADAPTER_FILE).is_file():
-            named = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))
-            start = self.resolve(named["model"], named["revision"])
+            start = self.resolve(*self._named(folder / ADAPTER_FILE))
             content = f"{start.revision}+md5:{self._hasher.md5(folder)}"
             return ResolvedModel(start.path, start.identity, content, start.hub_revision, str(folder))
         return self._folder(folder, name)
@@ -102,6 +100,17 @@ class Weights:
         if folder.is_dir():
             return {"model": model, "revision": revision, "md5": self._hasher.md5(folder)}
         return {"model": model, "revision": self._commit(model, revision or "main")}
+
+    def _named(self, file: Path) -> tuple[str, str | None]:
+        """Model and revision that a file of an artifact names."""
+        try:
+            named = json.loads(file.read_text(encoding="utf-8"))
+            return named["model"], named["revision"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise MissingInputError(
+                f"{file.relative_to(self._root)} is damaged: it can't be read any more",
+                "Get it back with `dvc checkout --force`, or make the artifact again with `dvc repro`.",
+            ) from error
 
     def _folder(self, folder: Path, name: str) -> ResolvedModel:
         return ResolvedModel(str(folder), name, f"md5:{self._hasher.md5(folder)}", None)

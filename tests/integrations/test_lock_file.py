@@ -71,13 +71,22 @@ def test_a_new_whole_one_is_kept_also_when_it_is_shorter(project: Project):
     assert project.lock_copy.read_text() == shorter
 
 
-@pytest.mark.parametrize("text", ["", "schema: '2.0'\nst", LOCK[:300], "<<<<<<< HEAD\n" + LOCK])
+@pytest.mark.parametrize("text", ["", "schema: '2.0'\nst", LOCK[:300]])
 def test_without_a_kept_one_it_says_what_helps(tmp_path: Path, text: str):
     (tmp_path / "dvc.lock").write_text(text)
     with pytest.raises(SpavlError, match=r"dvc\.lock is empty or cut") as told:
         read_lock(Project(tmp_path))
     assert told.value.hint is not None
     assert "git checkout dvc.lock" in told.value.hint
+
+
+def test_conflicts_of_a_merge_are_left_to_who_merges(project: Project):
+    keep_lock(project)
+    unmerged = LOCK.replace("\n  images:", "\n<<<<<<< HEAD\n  images:")
+    (project.root / "dvc.lock").write_text(unmerged)
+    with pytest.raises(SpavlError, match="conflicts of a git merge"):
+        read_lock(project)
+    assert (project.root / "dvc.lock").read_text() == unmerged
 
 
 def test_other_stages_may_look_otherwise(project: Project):

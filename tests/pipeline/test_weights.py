@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from spavl_dag.errors import MissingInputError
 from spavl_dag.pipeline.hashing import ContentHasher
-from spavl_dag.pipeline.weights import REFERENCE_FILE, Weights
+from spavl_dag.pipeline.weights import ADAPTER_FILE, REFERENCE_FILE, Weights
 
 OLD, NEW = "a" * 40, "b" * 40
 
@@ -64,3 +65,13 @@ def test_a_commit_is_itself_and_an_unknown_name_stays(tmp_path: Path, cache: Pat
     assert weights(tmp_path).resolve("no hub id at all", None).revision == "main"
     os.remove(cache / "refs" / "main")
     assert weights(tmp_path).resolve("lab/vlm", None).revision == "main"
+
+
+@pytest.mark.parametrize("name", [REFERENCE_FILE, ADAPTER_FILE])
+@pytest.mark.parametrize("text", ["", '{"model": "lab', "[]", "{}", "7", "\0"])
+def test_a_damaged_reference_is_named(tmp_path: Path, name: str, text: str):
+    folder = tmp_path / "models" / "checkpoints" / "dpo"
+    folder.mkdir(parents=True)
+    (folder / name).write_text(text)
+    with pytest.raises(MissingInputError, match=f"models/checkpoints/dpo/{name} is damaged"):
+        weights(tmp_path).of_artifact(folder, "checkpoint")

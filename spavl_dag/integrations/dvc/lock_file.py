@@ -17,6 +17,7 @@ from spavl_dag.errors import SpavlError
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.yamls import load_yaml
 
+_CONFLICT = "<<<<<<< "  # begins what git could not merge
 _PATIENCE = 4.0  # seconds that DVC may take to write the lock of a hundred stages
 
 
@@ -24,7 +25,7 @@ def read_lock(project: Project) -> Mapping[str, Any]:
     """The stages of dvc.lock by name; none when nothing was recorded yet.
 
     Raises:
-        SpavlError: The file is cut, and no whole one was kept.
+        SpavlError: The file is cut, and no whole one was kept; or it holds the conflicts of a merge.
     """
     file = project.root / "dvc.lock"
     end = time.monotonic() + _PATIENCE
@@ -36,6 +37,11 @@ def read_lock(project: Project) -> Mapping[str, Any]:
         if stages is not None and not _is_beginning_of_kept(project, text):
             _keep(project, text)
             return stages
+        if text.startswith(_CONFLICT) or f"\n{_CONFLICT}" in text:
+            raise SpavlError(
+                "dvc.lock holds the conflicts of a git merge",
+                "Take one side (`git checkout --ours dvc.lock`, or --theirs); `dvc repro` makes what then differs.",
+            )
         if time.monotonic() > end:
             return _put_back(project)
         time.sleep(0.2)  # a dvc may be writing it just now

@@ -11,6 +11,7 @@ import polars as pl
 
 from spavl_dag.integrations.dvc.lock import Lock
 from spavl_dag.pipeline.graph import Graph, Stage
+from spavl_dag.pipeline.store import UNREADABLE
 
 State = Literal["made", "stale", "blocked", "missing"]
 _FAILED_TABLES = ("missing", "quarantine", "undecided", "rejected")
@@ -58,7 +59,7 @@ def _failed_rows(graph: Graph, stage: Stage) -> dict[str, int]:
         if not file.is_file():
             continue
         rows = pl.scan_parquet(file, glob=False)
-        with contextlib.suppress(pl.exceptions.PolarsError):  # a damaged file is told as modified
+        with contextlib.suppress(*UNREADABLE):  # a damaged file is told as modified
             if table.name in _FAILED_TABLES:
                 counts[table.name] = rows.select(pl.len()).collect().item()
             elif table.name == asset.name and "state" in rows.collect_schema():

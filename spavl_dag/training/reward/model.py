@@ -153,4 +153,9 @@ def read_prompt(folder: Path) -> RewardPrompt:
         raise MissingInputError(
             f"{folder} holds no reward model: {PROMPT_FILE} is missing", "Make the artifact `reward_model` first."
         )
-    return RewardPrompt(**json.loads(file.read_text(encoding="utf-8")))
+    try:
+        return RewardPrompt(**json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise MissingInputError(
+            f"{file} is damaged: it can't be read any more", "Get it back with `dvc checkout --force reward_model`."
+        ) from error
