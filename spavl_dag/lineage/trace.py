@@ -142,7 +142,7 @@ class Tracer:
     def _found(self, asset: Asset, stage: Stage, ids: Mapping[str, str]) -> Iterator[Found]:
         """Rows of a stage that are about these ids."""
         columns = {table: polars_schema(schema) for table, schema in asset.schemas.items()}
-        kinds = {table: [kind for kind in self._kinds if kind.column in has] for table, has in columns.items()}
+        kinds = {table: [kind for kind in self._kinds if has.keys() >= set(kind.key)] for table, has in columns.items()}
         known = [has[-1] for has in kinds.values() if has and has[-1].column in ids]
         # Where one table is about a pair, another of the same artifact that is about its question tells of others.
         closest = max(known, key=self._kinds.index, default=None)
