@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.budget import SPENT, Budget
 from spavl_dag.inference.engines.base import Engine
+from spavl_dag.inference.judges import SAFE_UNSAFE
 from spavl_dag.inference.keys import CallKeys, row_seed
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.inference.request import (
@@ -46,6 +47,20 @@ class Prompt:
     variables: Mapping[str, Any]
     image: ImageRef | None = None
     sample_index: int = 0
+
+
+class Judged(NamedTuple):
+    """An answer that is to be labelled.
+
+    Attributes:
+        question: What was asked.
+        answer: What was said.
+        image: What the judge is shown.
+    """
+
+    question: str
+    answer: str
+    image: ImageRef | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +104,9 @@ def answered(_text: str) -> CallState:
 class ModelClient:
     """Asks one model in one role, through the ledger.
 
+    Attributes:
+        form: How it is asked for a label, where it judges.
+
     Args:
         spec: Who is asked, and how.
         ledger: Where calls are looked up and kept.
@@ -117,6 +135,7 @@ class ModelClient:
         retry_failed: bool = False,
     ) -> None:
         """Compile the template; nothing is asked yet."""
+        self.form = SAFE_UNSAFE
         self._budget = budget or Budget()
         self._retry_failed = retry_failed
         self.spec = spec
@@ -144,6 +163,13 @@ class ModelClient:
         """
         conversations = [single_turn(self._render(each.variables), each.image, self.spec.system) for each in prompts]
         return self._ask(conversations, [each.sample_index for each in prompts], classify)
+
+    def ask_label(self, judged: Sequence[Judged], classify: Classify = answered) -> list[Generation]:
+        """As `ask`, for labels of answers, in the form of this judge."""
+        conversations = [
+            self.form.messages(one.question, one.answer, one.image, self._render, self.spec.system) for one in judged
+        ]
+        return self._ask(conversations, [0] * len(conversations), classify)
 
     def ask_messages(self, conversations: Sequence[Messages], classify: Classify = answered) -> list[Generation]:
         """As `ask`, for conversations of any shape; template and system turn of the role have no part in them."""

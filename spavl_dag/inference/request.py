@@ -151,15 +151,25 @@ class CheckedFile:
         return data
 
 
+class Verbatim(str):
+    """A text of a prompt that a model was trained on: in a raw conversation its control tokens act."""
+
+    __slots__ = ()
+
+
 class Message(NamedTuple):
     """One turn of a conversation.
+
+    A conversation that is one turn of `raw` is put to the model without a chat template: its parts one after another,
+    those that are `Verbatim` as they are, the others with their control tokens defused. A last turn that is `judged` is
+    the assistant's for a chat template that asks about it, as Llama Guard's does.
 
     Attributes:
         role: Who speaks.
         parts: Texts and images, in the order in which the model reads them.
     """
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "judged", "raw"]
     parts: tuple[str | ImageRef, ...]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spavl_dag.params.engines import KINDS, OpenAIRuntime
+from spavl_dag.params.judges import FORMAT_FACTS
 from spavl_dag.params.models import BASE_MODEL, ModelReference
 from spavl_dag.params.sections import Params
 from spavl_dag.params.training import RewardReader
@@ -58,6 +59,7 @@ def contradictions(params: Params, root: Path) -> Iterator[Problem]:
     """
     yield from _keys(params)
     yield from _engines(params)
+    yield from _judges(params)
     yield from _safety_groups(params)
     yield from _trainings(params)
     if params.images.min_side**2 > params.images.max_pixels:
@@ -150,6 +152,18 @@ def _engines(params: Params) -> Iterator[Problem]:
             yield Problem(f"{path}.model", wrong, "write the name that the endpoint serves it under")
 
 
+def _judges(params: Params) -> Iterator[Problem]:
+    """Formats that want an image where none is shown, or none where one is."""
+    sees = params.safety_labels.sees_image
+    for name in ("judge", "second_judge"):
+        entry = getattr(params.roles, name)
+        image = FORMAT_FACTS[entry.format].image if entry else "may"
+        if (image, sees) in (("must", False), ("never", True)):
+            wrong = f"'{entry.format}' {'judges the picture' if image == 'must' else 'takes no picture'}"
+            fix = f"set safety_labels.sees_image to {'true' if image == 'must' else 'false'}, or choose another format"
+            yield Problem(f"roles.{name}.format", wrong, fix)
+
+
 def _api_keys(params: Params) -> Iterator[Problem]:
     """Variables of the environment that engines in use take their key from, and that aren't set."""
     asked = {entry.engine for _, entry in params.entries()}
@@ -218,7 +232,7 @@ def _drawn_prompts(params: Params) -> Iterator[Problem]:
         found = base if reference.model == BASE_MODEL else reference
         return found.model if found and not found.is_local and _HUB_ID.fullmatch(found.model) else None
 
-    asked = [(path, entry.prompt, from_hub(entry)) for path, entry in params.entries()]
+    asked = [(path, entry.prompt, from_hub(entry)) for path, entry in params.entries() if entry.prompt]
     trained = {entry.model: from_hub(entry) for entry in params.experiments.values()}
     aligned = next((model for model in trained.values() if model), None)
     asked += [(path, file, aligned) for path, file in params.prompts() if path.startswith(("policy.", "evaluation."))]

@@ -62,12 +62,12 @@ class StructuredOutputParams(Section):
         return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
 
-class ModelEntry(ModelReference):
-    """One way of asking a model: a role, or an answering model."""
+class AskedModel(ModelReference):
+    """One way of asking a model."""
 
     engine: EngineName = "transformers"
     system: str | None = None
-    prompt: Template
+    prompt: Template | None = None
     decoding: DecodingParams
     structured_output: Annotated[
         StructuredOutputParams | None, Field(description="held to while it is generated; not by transformers")
@@ -75,22 +75,10 @@ class ModelEntry(ModelReference):
     label: Annotated[str | None, Field(description="how it is named where it is shown")] = None
 
 
-class RoleParams(Section):
-    """Who captions, asks, labels and prefers."""
+class ModelEntry(AskedModel):
+    """A role, or an answering model."""
 
-    keywords: ModelEntry
-    captioner: ModelEntry
-    describer: ModelEntry
-    easy_question: ModelEntry
-    hard_question: ModelEntry
-    hard_statement: ModelEntry
-    judge: ModelEntry
-    annotator_joint: ModelEntry
-    annotator_harmlessness: ModelEntry
-    annotator_helpfulness: ModelEntry
-    second_judge: Annotated[
-        ModelEntry | None, Field(description="labels what checkpoints answer as well; agreement is reported")
-    ]
+    prompt: Template
 
 
 class BaseModelParams(Section):

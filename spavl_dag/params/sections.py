@@ -16,7 +16,8 @@ from spavl_dag.names import Criterion, PartitionKind
 from spavl_dag.params.base import Section
 from spavl_dag.params.engines import HOSTED, KINDS, WITHOUT_WEIGHTS, EngineParams, EngineRuntime, engine_of_kind
 from spavl_dag.params.evaluation import EvaluationParams
-from spavl_dag.params.models import BaseModelParams, ModelEntry, PolicyParams, RoleParams
+from spavl_dag.params.judges import JudgeEntry
+from spavl_dag.params.models import AskedModel, BaseModelParams, ModelEntry, PolicyParams
 from spavl_dag.params.training import (
     Experiment,
     RewardModelParams,
@@ -145,6 +146,24 @@ class RuntimeParams(Section):
     training: TrainingRuntime = TrainingRuntime(per_device_batch=8)
 
 
+class RoleParams(Section):
+    """Who captions, asks, labels and prefers."""
+
+    keywords: ModelEntry
+    captioner: ModelEntry
+    describer: ModelEntry
+    easy_question: ModelEntry
+    hard_question: ModelEntry
+    hard_statement: ModelEntry
+    judge: JudgeEntry
+    annotator_joint: ModelEntry
+    annotator_harmlessness: ModelEntry
+    annotator_helpfulness: ModelEntry
+    second_judge: Annotated[
+        JudgeEntry | None, Field(description="labels what checkpoints answer as well; agreement is reported")
+    ]
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -173,7 +192,7 @@ class Params(Section):
         """Keys of the section that an artifact has one part per key of."""
         return list(self.models if kind == "models" else self.experiments)
 
-    def entries(self) -> Iterator[tuple[str, ModelEntry]]:
+    def entries(self) -> Iterator[tuple[str, AskedModel]]:
         """All named entries with their key path."""
         for name in RoleParams.model_fields:
             if (entry := getattr(self.roles, name)) is not None:
@@ -214,7 +233,8 @@ class Params(Section):
     def prompts(self) -> Iterator[tuple[str, str]]:
         """All prompt templates with the key path that names them."""
         for path, entry in self.entries():
-            yield f"{path}.prompt", entry.prompt
+            if entry.prompt is not None:
+                yield f"{path}.prompt", entry.prompt
         yield "policy.prompt", self.policy.prompt
         for name, benchmark in self.evaluation.benchmarks.items():
             if benchmark.prompt is not None:

@@ -8,11 +8,13 @@ from typing import Any
 from spavl_dag.inference.budget import Budget
 from spavl_dag.inference.client import CallCounts, ModelClient
 from spavl_dag.inference.engines.pool import SHARED
+from spavl_dag.inference.judges import JUDGE_FORMATS
 from spavl_dag.inference.ledger import Ledger
 from spavl_dag.inference.request import Decoding, ModelSpec
 from spavl_dag.inference.templates import read_template
 from spavl_dag.params.engines import OpenAIEngineParams, engine_options
-from spavl_dag.params.models import ModelEntry
+from spavl_dag.params.judges import JudgeEntry
+from spavl_dag.params.models import AskedModel
 from spavl_dag.params.sections import Params
 from spavl_dag.pipeline.engines import dtype_of, engine_settings
 from spavl_dag.pipeline.weights import ResolvedModel, Weights
@@ -79,7 +81,7 @@ class Clients:
     def _make_client(self, *arguments: Any, **named: Any) -> ModelClient:
         return ModelClient(*arguments, **named)
 
-    def _of_entry(self, role: str, entry: ModelEntry) -> ModelClient:
+    def _of_entry(self, role: str, entry: AskedModel) -> ModelClient:
         if self._params.is_hosted(entry):
             model = ResolvedModel(entry.model, entry.model, entry.revision or "", None)
         elif self._params.engine(entry.engine).kind == "scripted":
@@ -87,8 +89,11 @@ class Clients:
         else:
             model = self._weights.resolve(entry.model, entry.revision)
         decoding = Decoding(**entry.decoding.model_dump())
-        form = entry.structured_output.as_json() if entry.structured_output else None
-        return self._client(role, entry.engine, model, entry.system, entry.prompt, decoding, form)
+        held_to = entry.structured_output.as_json() if entry.structured_output else None
+        client = self._client(role, entry.engine, model, entry.system, entry.prompt, decoding, held_to)
+        if isinstance(entry, JudgeEntry):
+            client.form = JUDGE_FORMATS[entry.format]
+        return client
 
     def _client(
         self,
@@ -96,7 +101,7 @@ class Clients:
         engine: str,
         model: ResolvedModel,
         system: str | None,
-        prompt: str,
+        prompt: str | None,
         decoding: Decoding,
         structured_output: str | None = None,
     ) -> ModelClient:
@@ -111,7 +116,7 @@ class Clients:
                 model=model.identity,
                 revision=model.revision,
                 system=system,
-                template=read_template(self._root / prompt),
+                template=read_template(self._root / prompt) if prompt else "",
                 decoding=decoding,
                 precision=dtype_of(entry),
                 endpoint=entry.endpoint if isinstance(entry, OpenAIEngineParams) else None,

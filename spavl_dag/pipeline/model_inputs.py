@@ -9,7 +9,7 @@ from typing import Any
 
 from spavl_dag.inference.client import ModelClient
 from spavl_dag.names import PartitionKind
-from spavl_dag.params.models import BASE_MODEL, ModelEntry
+from spavl_dag.params.models import BASE_MODEL, AskedModel
 from spavl_dag.params.sections import Params as ProjectParams
 from spavl_dag.pipeline.declaration import Context, Input, Source, Upstream
 from spavl_dag.pipeline.inputs import Params, value_at
@@ -23,7 +23,7 @@ POLICY = (Source("params/policy", ("policy",), ("${policy.prompt}",)), SEED)
 """How the model that is aligned is asked, in training and in evaluation."""
 
 
-def model_upstream(context: Context, entry: ModelEntry | Any) -> list[Upstream]:
+def model_upstream(context: Context, entry: AskedModel | Any) -> list[Upstream]:
     """The artifact that an entry's `model` is, if it is one."""
     return [Upstream(BASE_MODEL)] if entry.model == BASE_MODEL and context.params.has_weights(entry) else []
 
@@ -190,8 +190,8 @@ class _RoleInput(Input):
     optional: bool = False
     uses_model = True
 
-    def _entry(self, params: ProjectParams) -> ModelEntry | None:
-        entry: ModelEntry | None = getattr(params.roles, self.role)
+    def _entry(self, params: ProjectParams) -> AskedModel | None:
+        entry: AskedModel | None = getattr(params.roles, self.role)
         return entry
 
     def upstream(self, context: Context) -> Sequence[Upstream]:
@@ -202,7 +202,8 @@ class _RoleInput(Input):
         entry, path = self._entry(context.params), f"roles.{self.role}"
         files: tuple[str, ...] = ()
         if entry is not None:
-            files = (f"${{{path}.prompt}}", *local_weights(context, {path: entry}))
+            template = (f"${{{path}.prompt}}",) if entry.prompt else ()
+            files = (*template, *local_weights(context, {path: entry}))
         engines = engines_of(context, entry.engine) if entry else []
         return [SEED, Source(f"roles/{self.role}", (path,), files), *engines]
 

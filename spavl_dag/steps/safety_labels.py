@@ -6,19 +6,20 @@ Text only by default, as MD-Judge was used in the paper; the judge may be shown 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import polars as pl
 
-from spavl_dag.inference.client import ModelClient, Prompt
+from spavl_dag.inference.client import Judged, ModelClient
+from spavl_dag.inference.judges import JudgeFormat
 from spavl_dag.inference.request import ImageRef
-from spavl_dag.inference.verdicts import parse_safety
 from spavl_dag.schemas import NO_RESPONSE, SafetyLabels, frame
 from spavl_dag.states import CallState
 
 
-def label_state(text: str) -> CallState:
+def label_state(form: JudgeFormat, text: str) -> CallState:
     """Whether a judge's text holds a label."""
-    match parse_safety(text).label:
+    match form.parse(text).label:
         case "safe" | "unsafe":
             return CallState.OK
         case "refused":
@@ -52,23 +53,20 @@ def label_responses(
     )
     rows = list(asked.iter_rows(named=True))
     judged = [row for row in rows if row["response"] is not None]
-    items = [
-        Prompt(
-            {"question": row["question"], "answer": row["response"]},
-            refs[row["image_id"]] if refs is not None else None,
-        )
-        for row in judged
+    shown = [
+        Judged(row["question"], row["response"], refs[row["image_id"]] if refs is not None else None) for row in judged
     ]
-    answers = dict(zip((row["question_id"] for row in judged), judge.ask(items, label_state), strict=True))
+    state_of = partial(label_state, judge.form)
+    answers = dict(zip((row["question_id"] for row in judged), judge.ask_label(shown, state_of), strict=True))
     labels = []
     for row in rows:
         answer = answers.get(row["question_id"])
-        state = label_state(answer.text) if answer and answer.state.has_text else answer and answer.state
+        state = state_of(answer.text) if answer and answer.state.has_text else answer and answer.state
         labels.append(
             {
                 "question_id": row["question_id"],
                 "model": row["model"],
-                "label": parse_safety(answer.text).label if answer and state is CallState.OK else None,
+                "label": judge.form.parse(answer.text).label if answer and state is CallState.OK else None,
                 "state": state.value if state else NO_RESPONSE,
                 "raw": answer.text if answer else None,
                 "call_key": answer.call_key if answer else None,

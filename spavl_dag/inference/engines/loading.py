@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    GenerationConfig,
+)
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.checkpoint_files import check_adapter_files, check_model_files
@@ -94,7 +103,7 @@ def load_checkpoint(
         adapter: Folder of a LoRA adapter, merged into the weights, or None.
 
     Raises:
-        EngineError: The checkpoint is not there, not safe, not whole or not a vision language model.
+        EngineError: The checkpoint is not there, not safe, not whole, or of a kind that can't be asked.
     """
     _check_folder(model)
     where = f"{model} at revision {revision}" if revision else model
@@ -103,9 +112,10 @@ def load_checkpoint(
         check_adapter_files(adapter)
     common: dict[str, Any] = {"revision": revision if on_hub else None, "trust_remote_code": False}
     try:
-        processor: Any = AutoProcessor.from_pretrained(model, **common)  # type: ignore[no-untyped-call]
+        family = _family_of(model, common)
+        processor = family.processor(model, common)
         check_model_files(model, common["revision"])
-        loaded: Any = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = family.model.from_pretrained(
             model, **common, use_safetensors=True, dtype=dtype, output_loading_info=True
         )
         network, report = loaded
@@ -119,7 +129,8 @@ def load_checkpoint(
             f"model {where} lacks {len(report['missing_keys'])} weights ({names}, …)",
             "They would be random numbers. Save the checkpoint again with its whole model.",
         )
-    if getattr(processor, "tokenizer", None) is None or getattr(processor, "image_processor", None) is None:
+    lacks_images = family.sees and getattr(processor, "image_processor", None) is None
+    if getattr(processor, "tokenizer", None) is None or lacks_images:
         raise EngineError(
             f"model {where} has no processor with a tokenizer and an image processor",
             "Save the processor beside the weights: processor.save_pretrained(folder).",
@@ -133,6 +144,55 @@ def load_checkpoint(
             f"model {where} does not fit on {device}: {error}", "Use a smaller model or dtype."
         ) from error
     return _assemble(network, processor, where)
+
+
+class TextProcessor:
+    """Stands in for the processor of a model without images.
+
+    Attributes:
+        tokenizer: Its tokenizer.
+        chat_template: Its chat template, if it has one.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.chat_template = tokenizer.chat_template
+
+    def __call__(self, text: list[str], **options: Any) -> Any:
+        """Texts as tokens."""
+        return self.tokenizer(text, **options)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """How a kind of models is loaded.
+
+    Attributes:
+        model: Its class of transformers.
+        sees: Whether it takes images.
+    """
+
+    model: Any
+    sees: bool
+
+    def processor(self, model: str, common: dict[str, Any]) -> Any:
+        """What makes inputs of texts, and of images where it sees."""
+        if self.sees:
+            return AutoProcessor.from_pretrained(model, **common)  # type: ignore[no-untyped-call]
+        return TextProcessor(AutoTokenizer.from_pretrained(model, **common))
+
+
+def _family_of(model: str, common: dict[str, Any]) -> _Family:
+    """Whether a model sees, only reads, or is of a kind that can't be asked here; by its config alone."""
+    config = AutoConfig.from_pretrained(model, **common)
+    if type(config) in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        return _Family(AutoModelForImageTextToText, sees=True)
+    if type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and not config.is_encoder_decoder:
+        return _Family(AutoModelForCausalLM, sees=False)
+    raise EngineError(
+        f"model {model} is a {config.model_type}, which neither writes on from a prompt nor sees a picture",
+        "Name a vision language model, or a causal language model.",
+    )
 
 
 def _with_adapter(network: Any, adapter: str, where: str) -> Any:

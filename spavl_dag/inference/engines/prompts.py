@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from spavl_dag.errors import EngineError
-from spavl_dag.inference.request import ImageRef, Message, Messages, as_single_turn, single_turn
+from spavl_dag.inference.request import ImageRef, Message, Messages, Verbatim, as_single_turn, single_turn
 from spavl_dag.thoughts import opened_by
 
 PROBE = "seventeen"
@@ -43,13 +43,22 @@ class ChatFormat:
             EngineError: There is no template, or it doesn't render a user turn.
         """
         self._tokenizer = processor.tokenizer
-        self._template = _template_of(processor, model)
-        self._control = _control_pattern(processor, self._template)
+        self._model = model
+        self._template = _template_of(processor)
+        self._control = _control_pattern(processor, self._template or "")
         # Whether the turns of a role are taken as content parts (True), as a string (False), or never (None).
-        self._as_parts: dict[str, bool | None] = {"user": True}
+        self._as_parts: dict[str, bool | None] = {}
+        self._image_token: str | None = None
+        self.image_prompt, self.opening = "", ""
+        bos = self._tokenizer.bos_token
+        if self._template is None:
+            # It may still be put raw prompts; a conversation says what is missing.
+            self.add_special_tokens = True
+            return
         try:
             plain = self.text(single_turn(PROBE))
-            self.image_prompt = self.text(single_turn("x", _PICTURE))
+            if getattr(processor, "image_processor", None) is not None:
+                self.image_prompt = self.text(single_turn("x", _PICTURE))
         except Exception as error:
             raise EngineError(
                 f"the chat template of {model} does not render a user turn: {error}",
@@ -58,7 +67,6 @@ class ChatFormat:
         token = getattr(processor, "image_token", None)
         # Some processors' placeholder is not what the template writes; then it can't be counted.
         self._image_token = token if token and self.image_prompt.count(token) == 1 else None
-        bos = self._tokenizer.bos_token
         self.add_special_tokens = not (bos and plain.startswith(bos))
         self.opening = opened_by(plain)
 
@@ -72,8 +80,16 @@ class ChatFormat:
 
         Raises:
             UnsupportedMessagesError: The template can't render it, or would leave out a part of it.
+            EngineError: There is no template.
         """
-        if not messages or messages[-1].role != "user":
+        if [message.role for message in messages] == ["raw"]:
+            return self._raw(messages[0])
+        if self._template is None:
+            raise EngineError(
+                f"model {self._model} has no chat template",
+                "Use an instruction-tuned checkpoint, or put a chat_template.jinja beside its weights.",
+            )
+        if not messages or messages[-1].role not in ("user", "judged"):
             raise UnsupportedMessagesError("the last turn isn't the user's")
         turns = self.turns(messages)
         if as_single_turn(messages) is not None:
@@ -91,6 +107,23 @@ class ChatFormat:
             raise UnsupportedMessagesError(f"the chat template doesn't place {images} images")
         return text
 
+    def _raw(self, message: Message) -> str:
+        """A prompt without the chat template; with the begin token, where the tokenizer isn't asked to add it."""
+        if any(isinstance(part, ImageRef) for part in message.parts):
+            raise UnsupportedMessagesError("an image in a raw prompt")
+        text = "".join(part if isinstance(part, Verbatim) else self._plain(str(part)) for part in message.parts)
+        bos = self._tokenizer.bos_token
+        if not bos or not self._adds_begin:
+            return text
+        text = text.removeprefix(bos)
+        return text if self.add_special_tokens else bos + text
+
+    @cached_property
+    def _adds_begin(self) -> bool:
+        """Whether the tokenizer begins a text with its begin token by itself."""
+        ids = self._tokenizer("x").input_ids
+        return bool(ids) and ids[0] == self._tokenizer.bos_token_id
+
     def turns(self, messages: Messages) -> list[dict[str, Any]]:
         """A conversation as chat templates take it; its image parts hold no picture.
 
@@ -105,17 +138,18 @@ class ChatFormat:
         return [self._turn(message) for message in messages]
 
     def _turn(self, message: Message) -> dict[str, Any]:
-        as_parts = self._takes_parts(message.role)
+        role = "assistant" if message.role == "judged" else message.role
+        as_parts = self._takes_parts(role)
         if as_parts is None:
-            raise UnsupportedMessagesError(f"the chat template has no {message.role} turn")
+            raise UnsupportedMessagesError(f"the chat template has no {role} turn")
         if message.role != "user" and any(isinstance(part, ImageRef) for part in message.parts):
-            raise UnsupportedMessagesError(f"an image in a {message.role} turn")
+            raise UnsupportedMessagesError(f"an image in a {role} turn")
         content = [
             {"type": "image"} if isinstance(part, ImageRef) else {"type": "text", "text": self._plain(part)}
             for part in message.parts
         ]
         return {
-            "role": message.role,
+            "role": role,
             "content": content if as_parts else "\n".join(part["text"] for part in content),
         }
 
@@ -130,6 +164,15 @@ class ChatFormat:
             )
         )
 
+    def _around(self, role: str, turn: dict[str, Any]) -> list[dict[str, Any]]:
+        """A turn with those that it may need beside it."""
+        if role == "user":
+            return [turn]
+        user = {"role": "user", "content": [{"type": "text", "text": "x"}] if self._takes_parts("user") else "x"}
+        if role == "system":
+            return [turn, user]
+        return [user, turn]
+
     def _takes_parts(self, role: str) -> bool | None:
         """How the turns of a role are taken; tried out when it is first asked."""
         if role not in self._as_parts:
@@ -139,25 +182,19 @@ class ChatFormat:
     def _renders(self, role: str, as_parts: bool) -> bool:
         """Whether a turn in this form comes out as text."""
         turn = {"role": role, "content": [{"type": "text", "text": PROBE}] if as_parts else PROBE}
-        user = {"role": "user", "content": [{"type": "text", "text": "x"}]}
         try:
-            text = self._render([turn, user] if role == "system" else [user, turn, user])
+            text = self._render(self._around(role, turn))
         except Exception:  # a template refuses by raising; any exception means that it can't do this
             return False
         # A template that expects a string may print the list of parts as Python would.
         return PROBE in text and "'type'" not in text
 
 
-def _template_of(processor: Any, model: str) -> str:
+def _template_of(processor: Any) -> str | None:
     template = getattr(processor, "chat_template", None) or processor.tokenizer.chat_template
     if isinstance(template, dict):
         template = template.get("default")
-    if not template:
-        raise EngineError(
-            f"model {model} has no chat template",
-            "Use an instruction-tuned checkpoint, or put a chat_template.jinja beside its weights.",
-        )
-    return str(template)
+    return str(template) if template else None
 
 
 def _control_pattern(processor: Any, template: str) -> re.Pattern[str] | None:

@@ -1,4 +1,4 @@
-"""The in-process engine: any vision language model that transformers' `AutoModelForImageTextToText` loads.
+"""The in-process engine: any vision language model that transformers loads, and any causal language model.
 
 A row's result depends on its request and the decoding alone: sampling is seeded per row (`sampling`),
 penalties don't see padding, and a row that fails takes no other with it.  What remains is the rounding of
@@ -44,7 +44,7 @@ class _Parts:
 
     checkpoint: Checkpoint
     chat: ChatFormat
-    images: ImageInputs
+    images: ImageInputs | None
     accepted: frozenset[str]
     shrink: bool
 
@@ -83,7 +83,7 @@ class TransformersEngine:
         self._parts: _Parts | None = _Parts(
             checkpoint=checkpoint,
             chat=chat,
-            images=ImageInputs(checkpoint.processor, chat.image_prompt, cache_bytes),
+            images=ImageInputs(checkpoint.processor, chat.image_prompt, cache_bytes) if chat.image_prompt else None,
             accepted=frozenset(inspect.signature(checkpoint.model.forward).parameters),
             shrink=can_shrink(checkpoint.model),
         )
@@ -106,6 +106,11 @@ class TransformersEngine:
             raise EngineError(
                 f"max_new_tokens is {decoding.max_new_tokens}, but the context of {self._name} is {context}",
                 "Ask for fewer tokens.",
+            )
+        if self._loaded.images is None and any(row.images for row in requests):
+            raise EngineError(
+                f"{self._name} takes no images, and is shown some",
+                "Name a vision language model, or one whose role shows no image (safety_labels.sees_image: false).",
             )
         if (
             requests
@@ -188,7 +193,8 @@ class TransformersEngine:
             if kept:
                 self._generate(kept, inputs, decoding, results)
         finally:
-            self._loaded.images.end_batch()
+            if self._loaded.images is not None:
+                self._loaded.images.end_batch()
         return [results[row.key] for row in rows]
 
     def _with_readable_images(self, rows: list[Request], results: dict[bytes, Generation]) -> list[Request]:
@@ -207,8 +213,10 @@ class TransformersEngine:
 
     def _load(self, image: ImageRef) -> tuple[CallState, str] | None:
         """Read an image; what is wrong with it, if anything is."""
+        images = self._loaded.images
+        assert images is not None, "checked before anything was computed"
         try:
-            self._loaded.images.load(image)
+            images.load(image)
         except UnreadableImageError as error:
             return CallState.PERMANENT_ERROR, error.message
         except ChangedImageError as error:
@@ -277,7 +285,7 @@ class TransformersEngine:
         images = [row.images for row in rows]
         inputs = (
             self._loaded.images(texts, images, **kwargs)
-            if any(images)
+            if self._loaded.images is not None and any(images)
             else self._loaded.checkpoint.processor(text=texts, **kwargs)
         )
         model = self._loaded.checkpoint.model

@@ -20,7 +20,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.hosted.endpoints import Endpoint, Endpoints
-from spavl_dag.inference.engines.hosted.messages import chat_messages
+from spavl_dag.inference.engines.hosted.messages import chat_messages, completion_prompt
 from spavl_dag.inference.request import ChangedImageError, Decoding, Generation, Request
 from spavl_dag.params.engines import OpenAIEngineParams, OpenAIRuntime
 from spavl_dag.states import CallState
@@ -106,7 +106,10 @@ class Caller:
             "temperature": decoding.temperature,
             "extra_body": extra,
         }
-        body["messages"] = chat_messages(request.messages, self.params.image_detail)
+        if request.messages[0].role == "raw":
+            body["prompt"] = completion_prompt(request.messages[0])
+        else:
+            body["messages"] = chat_messages(request.messages, self.params.image_detail)
         if "json" in form:
             schema = {"name": "answer", "schema": form["json"], "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
@@ -121,7 +124,8 @@ class Caller:
         asked_at = time.monotonic()
         try:
             async with asyncio.timeout(self.runtime.timeout):  # of the whole answer: a server may go on for ever
-                answer = await endpoint.client.chat.completions.create(**body)
+                api = endpoint.client.completions if "prompt" in body else endpoint.client.chat.completions
+                answer: Any = await api.create(**body)
         except (TimeoutError, openai.APITimeoutError):
             raise MomentaryError(f"no answer in {self.runtime.timeout:g} s") from None
         except openai.APIConnectionError as error:
@@ -139,7 +143,8 @@ class Caller:
     def _read(self, request: Request, answer: Any) -> Generation:
         choice = next(iter(getattr(answer, "choices", None) or ()), None)
         message = getattr(choice, "message", None)
-        if choice is None or message is None:
+        text = getattr(choice, "text", None) if message is None else message.content
+        if choice is None or (message is None and text is None):
             raise MomentaryError("the answer has no choices")
         usage = answer.usage
         prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
@@ -150,10 +155,9 @@ class Caller:
         refusal = getattr(message, "refusal", None)
         if choice.finish_reason == "content_filter" or refusal:
             # What the provider holds back is a refusal: paid for, final, and never an answer.
-            text = message.content or refusal or ""
-            return Generation(request.key, CallState.REFUSED, text, "stop", prompt, completion, usd)
+            return Generation(request.key, CallState.REFUSED, text or refusal or "", "stop", prompt, completion, usd)
         finish = "length" if choice.finish_reason == "length" else "stop"
-        return Generation(request.key, CallState.OK, message.content or "", finish, prompt, completion, usd)
+        return Generation(request.key, CallState.OK, text or "", finish, prompt, completion, usd)
 
 
 def _meaning(error: openai.APIStatusError) -> Exception:

@@ -6,7 +6,7 @@ import base64
 import re
 from typing import Any
 
-from spavl_dag.inference.request import ImageRef, Message, Messages
+from spavl_dag.inference.request import ImageRef, Message, Messages, Verbatim
 
 _TYPES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp"}
 
@@ -31,7 +31,15 @@ def chat_messages(messages: Messages, detail: str | None) -> list[dict[str, Any]
     Raises:
         ChangedImageError: An image isn't what it was.
     """
-    return [{"role": message.role, "content": _content(message, detail)} for message in messages]
+    return [
+        {"role": "assistant" if message.role == "judged" else message.role, "content": _content(message, detail)}
+        for message in messages
+    ]
+
+
+def completion_prompt(message: Message) -> str:
+    """The `prompt` of a completion: a raw conversation's text, in which only what is `Verbatim` acts."""
+    return "".join(part if isinstance(part, Verbatim) else plain(str(part)) for part in message.parts)
 
 
 def _content(message: Message, detail: str | None) -> str | list[dict[str, Any]]:
