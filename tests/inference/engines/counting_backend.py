@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,8 +18,8 @@ class CountingBackend:
     """Says a row's tokens backwards, one step for each of them.
 
     Args:
-        settings: `pid_file` to note the process in, `load` to spend seconds loading, `fail` to fail with these words,
-            `step` to spend seconds on each step.
+        settings: `pid_file` to note the process in, `child_file` to start another and note it, `load` to spend seconds
+            loading, `fail` to fail with these words, `step` to spend seconds on each step.
     """
 
     context = 100
@@ -26,6 +27,9 @@ class CountingBackend:
     def __init__(self, settings: dict[str, str]) -> None:
         if "pid_file" in settings:
             Path(settings["pid_file"]).write_text(str(os.getpid()))
+        if "child_file" in settings:
+            child = subprocess.Popen(["sleep", "600"])
+            Path(settings["child_file"]).write_text(str(child.pid))
         time.sleep(float(settings.get("load", 0)))
         if "fail" in settings:
             raise ValueError(settings["fail"])

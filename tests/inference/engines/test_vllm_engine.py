@@ -227,6 +227,18 @@ def test_an_adapter_two_copies_and_shrunk_pictures(checkpoint: Path, adapter: Pa
     merged.close()
 
 
+def test_weights_spread_over_two_devices_and_words_that_break_the_model(checkpoint: Path, transformers: Engine) -> None:
+    rows = [*mixed_requests(100), *(request(f"word{number} poison") for number in range(5))]
+    runtime = RUNTIME.model_copy(update={"tensor_parallel_size": 2})
+    two = opened("vllm", checkpoint, runtime=runtime)
+    theirs, ours = all_of(transformers, rows), all_of(two, rows)
+    two.close()
+    assert sum(theirs[key] == ours[key] for key in theirs) >= 0.95 * len(rows)
+    broken = [key for key, result in ours.items() if "not finite" in str(result.error)]
+    assert len(broken) >= 5
+    assert broken == [key for key in ours if "not finite" in str(theirs[key].error)]
+
+
 def test_a_checkpoint_that_is_not_whole_says_so(checkpoint: Path, tmp_path: Path) -> None:
     copied = tmp_path / "broken"
     shutil.copytree(checkpoint, copied)

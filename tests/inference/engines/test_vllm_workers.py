@@ -53,7 +53,7 @@ def all_of(fleet: Fleet, asked: list[Row]) -> dict[int, Outcome]:
 
 
 def is_gone(pid: int, seconds: float = 10) -> bool:
-    for _ in range(int(seconds * 20)):
+    for _ in range(int(seconds * 20) + 1):
         with suppress(ProcessLookupError):
             os.kill(pid, 0)
             with suppress(FileNotFoundError):
@@ -147,29 +147,45 @@ def test_closing_ends_the_processes_in_the_middle_of_whatever_they_do(opened: Ca
     assert all(is_gone(pid) for pid in fleet.pids)
 
 
+def test_what_a_worker_started_ends_with_it(opened: Callable[..., Fleet], tmp_path: Path) -> None:
+    child_file = tmp_path / "child"
+    fleet = opened(child_file=str(child_file))
+    fleet.wait_until_ready()
+    first = int(child_file.read_text())
+    assert not is_gone(first, 0.1)
+    assert len(all_of(fleet, rows((1,), (KILLED,), (2,)))) == 3
+    assert is_gone(first, 0)
+    second = int(child_file.read_text())
+    assert second != first
+    fleet.close()
+    assert is_gone(second, 0)
+
+
 @pytest.mark.parametrize("settings", [{"load": "600"}, {"step": "600"}], ids=["loading", "computing"])
 def test_a_killed_parent_leaves_no_orphan(tmp_path: Path, settings: dict[str, str]) -> None:
-    pid_file = tmp_path / "pid"
+    pid_file, child_file = tmp_path / "pid", tmp_path / "child"
+    settings = settings | {"pid_file": str(pid_file), "child_file": str(child_file)}
     code = (
         "from spavl_dag.inference.engines.vllm.fleet import Fleet\n"
         "from spavl_dag.inference.engines.vllm.messages import Row, Start\n"
         "from spavl_dag.inference.request import Decoding\n"
-        f"fleet = Fleet('tiny', Start({BACKEND!r}, {settings | {'pid_file': str(pid_file)}!r}), [{ENVIRONMENT!r}], 4)\n"
+        f"fleet = Fleet('tiny', Start({BACKEND!r}, {settings!r}), [{ENVIRONMENT!r}], 4)\n"
         "fleet.wait_until_ready()\n"
         "list(fleet.run([Row(0, (1,), (), 0)], Decoding(8)))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT)
     try:
         for _ in range(400):
-            if pid_file.exists() and pid_file.read_text():
+            if child_file.exists() and child_file.read_text():
                 break
             time.sleep(0.05)
-        worker = int(pid_file.read_text())
+        worker, child = int(pid_file.read_text()), int(child_file.read_text())
         time.sleep(0.3)
         assert not is_gone(worker, 0.1)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         assert is_gone(worker)
+        assert is_gone(child)
     finally:
         parent.kill()
         parent.wait()

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -46,7 +47,7 @@ class WorkerProcess:
                 [sys.executable, "-P", "-m", f"{__package__}.worker", str(its_read), str(its_write)],
                 env={
                     **os.environ,
-                    _LOG_LEVEL: "WARNING",
+                    _LOG_LEVEL: "ERROR",
                     "TMPDIR": self._folder.name,
                     "PYTHONPATH": os.pathsep.join([_code(), *filter(None, [os.environ.get("PYTHONPATH")])]),
                     **({_LOG_LEVEL: os.environ[_LOG_LEVEL]} if _LOG_LEVEL in os.environ else {}),
@@ -56,6 +57,7 @@ class WorkerProcess:
                 stdout=None if _LOG_LEVEL in os.environ else log,
                 stderr=None if _LOG_LEVEL in os.environ else log,
                 pass_fds=(its_read, its_write),
+                start_new_session=True,  # so that it can be ended with all that it started
             )
         os.close(its_read)
         os.close(its_write)
@@ -103,13 +105,28 @@ class WorkerProcess:
         if self.is_closed:
             return
         self._outbox.close()
-        try:
-            self._process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._ends_by(number):
+                break
+        self._process.wait()
         self.connection.close()
         self._folder.cleanup()
+
+    def _ends_by(self, number: signal.Signals) -> bool:
+        """Send a signal to the process and all that it started; whether they end, in time.
+
+        With tensor parallelism vLLM has processes of its own in there, which hold the memory of the GPUs and would take
+        ten seconds to notice.
+        """
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until:
+            self._process.poll()
+            if not _is_alive(self.pid):
+                return True
+            time.sleep(0.02)
+        return False
 
     def _receive(self) -> Any:
         try:
@@ -128,6 +145,16 @@ class WorkerProcess:
             return f"its process was ended by {signal.Signals(-code).name}"
         logged = self._log.read_text(errors="replace").strip().splitlines()
         return f"its process ended with {code}" + (f": {logged[-1][:300]}" if logged else "")
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process of a group is still more than an entry that nobody has asked for."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            state, _, its_group = stat.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                return True
+    return False
 
 
 def _code() -> str:

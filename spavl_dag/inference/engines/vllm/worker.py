@@ -111,6 +111,8 @@ class Worker:
                 else:
                     self._prepared.put(message)
         except (EOFError, OSError):
+            if os.getpgrp() == os.getpid():  # with whatever vLLM started
+                os.killpg(0, signal.SIGTERM)
             os._exit(0)
         except Exception as error:
             self._prepared.put(error)
@@ -124,7 +126,6 @@ def words(error: BaseException) -> str:
 
 def main() -> int:
     """Serve the engine at the other ends of two pipes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the engine's business, which then closes the pipe
     sys.setswitchinterval(_SWITCH)
     inbox, outbox = map(int, sys.argv[1:3])
     return Worker(Connection(inbox, writable=False), Connection(outbox, readable=False)).run()
