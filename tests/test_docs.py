@@ -27,6 +27,7 @@ RUN_BY = {
     "spavl demo": "tests/conftest.py",
     "spavl run": "tests/integrations/test_agreement.py",
     "spavl trace": "tests/integrations/test_agreement.py",
+    "spavl params profile": "tests/test_profiles.py",
     "spavl params check": "tests/test_cli.py",
     "spavl doctor": "tests/test_cli.py",
     "spavl experiments list": "tests/test_cli_experiments.py",

@@ -15,7 +15,7 @@ LAYERS = (
     ("inference",),
     ("preview",),
     ("steps", "training", "integrations.huggingface"),
-    ("demo", "evaluation"),
+    ("demo", "evaluation", "profiles"),
     ("report",),
     ("pipeline",),
     ("integrations.dvc",),

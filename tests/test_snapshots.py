@@ -38,6 +38,7 @@ COMMANDS = [
     "doctor",
     "params",
     "params check",
+    "params profile",
     "judge",
     "judge check",
     "fake-server",

@@ -165,6 +165,21 @@ def params_check(project: ProjectOption = None, as_json: JsonOption = False) -> 
     check_params(Project.find(project), as_json)
 
 
+@params_app.command("profile")
+def params_profile(
+    name: Annotated[str | None, typer.Argument(help="Profile; default: list them.", show_default=False)] = None,
+    project: ProjectOption = None,
+) -> None:
+    """Write params of real models for one GPU of 24 or 80 GB, or eight of 80 GB; or list them.
+
+    Roles, twelve answering models, a judge and a second one, an annotator, engines, and the paper's trainings. What
+    params.yaml held before is kept as params.before-profile.yaml. Example: `spavl params profile gpu_1x80`
+    """
+    from spavl_dag.cli.profiles import use_profile
+
+    use_profile(Project.find(project), name)
+
+
 @experiments_app.command("list")
 def experiments_list(project: ProjectOption = None, as_json: JsonOption = False) -> None:
     """List the paper's experiments and its ablations, and say which of them params.yaml has."""
