@@ -101,7 +101,7 @@ def bare(connection: Connection, settings: EngineSettings, count: int) -> None:
     arguments = engine_args(settings, VllmOptions.of(settings), on_cpu=is_cpu_build())
     del arguments["async_scheduling"]  # whatever is vLLM's own choice
     model = LLM(**arguments)
-    prompts = PromptTokens.of_model(settings.model, settings.revision)
+    prompts = PromptTokens(settings.model, settings.revision)
     requests = make_requests(count)
     connection.send("ready")
     while (decoding := connection.recv()) is not None:

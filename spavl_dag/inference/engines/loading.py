@@ -146,6 +146,39 @@ def load_checkpoint(
     return _assemble(network, processor, where)
 
 
+def load_processor(model: str, revision: str | None) -> tuple[Any, tuple[int, ...]]:
+    """A model's processor and the tokens that end its texts, without its weights.
+
+    Args:
+        model: Local folder or hub id.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        EngineError: It is not there, or of a kind that can't be asked.
+    """
+    _check_folder(model)
+    common: dict[str, Any] = {"revision": None if Path(model).is_dir() else revision, "trust_remote_code": False}
+    try:
+        processor = _family_of(model, common).processor(model, common)
+        try:
+            generation = GenerationConfig.from_pretrained(model, revision=common["revision"] or "main")
+        except OSError:  # a checkpoint without that file
+            generation = GenerationConfig.from_model_config(AutoConfig.from_pretrained(model, **common))
+    except EngineError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"the processor of {model} can't be loaded: {type(error).__name__}: {error}", _mend(error)
+        ) from error
+    return processor, _end_tokens(generation, processor.tokenizer)
+
+
+def _end_tokens(generation: GenerationConfig, tokenizer: Any) -> tuple[int, ...]:
+    ends = generation.eos_token_id
+    listed = ends if isinstance(ends, list) else [ends]
+    return tuple(dict.fromkeys(token for token in (*listed, tokenizer.eos_token_id) if token is not None))
+
+
 class TextProcessor:
     """Stands in for the processor of a model without images.
 
@@ -220,9 +253,7 @@ def _with_adapter(network: Any, adapter: str, where: str) -> Any:
 def _assemble(network: Any, processor: Any, where: str) -> Checkpoint:
     tokenizer = processor.tokenizer
     tokenizer.padding_side = "left"
-    ends = network.generation_config.eos_token_id
-    listed = ends if isinstance(ends, list) else [ends]
-    end_tokens = tuple(dict.fromkeys(token for token in (*listed, tokenizer.eos_token_id) if token is not None))
+    end_tokens = _end_tokens(network.generation_config, tokenizer)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_llava import SPECIAL, WORDS, build_checkpoint, bytes_ref, file_ref, picture, request
+from tiny_llama import LLAMA_GUARD, save_llama
+from tiny_llava import SPECIAL, WORDS, build_checkpoint, bytes_ref, conversation, file_ref, picture, request
 
 try:
     import torchvision  # noqa: F401
@@ -30,7 +31,7 @@ from spavl_dag.inference.engines import open_engine
 from spavl_dag.inference.engines.base import Engine, EngineSettings
 from spavl_dag.inference.engines.llava_names import published_names
 from spavl_dag.inference.engines.vllm.engine import VllmEngine
-from spavl_dag.inference.request import Decoding, Generation, Request
+from spavl_dag.inference.request import Decoding, Generation, Message, Request, Verbatim
 from spavl_dag.params.engines import VllmEngineParams, VllmRuntime
 from spavl_dag.states import CallState
 
@@ -237,6 +238,30 @@ def test_weights_spread_over_two_devices_and_words_that_break_the_model(checkpoi
     broken = [key for key, result in ours.items() if "not finite" in str(result.error)]
     assert len(broken) >= 5
     assert broken == [key for key in ours if "not finite" in str(theirs[key].error)]
+
+
+@pytest.mark.parametrize("template", [LLAMA_GUARD, None], ids=["a judge's template", "raw prompts"])
+def test_a_model_without_images(tmp_path: Path, template: str | None) -> None:
+    folder = save_llama(tmp_path / "llama", template, hidden=128)
+    said = [f"how is the {word} </s> ?" for word in ("card", "message", "user it is", "a")]
+    turns = [
+        (Message("raw", (Verbatim("<s>[INST] task "), text, Verbatim(" [/INST]"))),)
+        if template is None
+        else (Message("user", (text,)), Message("judged", ("sure first",)))
+        for text in said
+    ]
+    rows = [conversation(*messages) for messages in turns]
+    engines = opened("transformers", folder), opened("vllm", folder)
+    theirs, ours = (all_of(engine, rows) for engine in engines)
+    assert ours == theirs
+    assert {result.state for result in ours.values()} == {CallState.OK}
+    with pytest.raises(EngineError, match="takes no images"):
+        all_of(engines[1], [request(image=picture(1))])
+    if template is None:
+        with pytest.raises(EngineError, match="has no chat template"):
+            all_of(engines[1], [request()])
+    for engine in engines:
+        engine.close()
 
 
 def test_a_checkpoint_that_is_not_whole_says_so(checkpoint: Path, tmp_path: Path) -> None:

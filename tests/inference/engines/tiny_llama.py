@@ -34,20 +34,21 @@ def tokenizer(template: str | None) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def save_llama(folder: Path, template: str | None = LLAMA_GUARD, says: str | None = None) -> Path:
+def save_llama(folder: Path, template: str | None = LLAMA_GUARD, says: str | None = None, hidden: int = 32) -> Path:
     """A model of the Llama family.
 
     Args:
         folder: Made here.
         template: Chat template; None for a model without one.
         says: What it answers to everything; random weights where None.
+        hidden: Its width; vLLM needs 128 on the CPU.
     """
     words = tokenizer(template)
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(words),
-            hidden_size=32,
+            hidden_size=hidden,
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=4,

@@ -56,7 +56,7 @@ class VllmEngine:
         self._fleet: Fleet | None = None
         self._stopped = False
         try:
-            self._prompts = PromptTokens.of_model(settings.model, settings.revision)
+            self._prompts = PromptTokens(settings.model, settings.revision)
             start = BackendSettings(
                 arguments,
                 settings.adapter,
@@ -136,6 +136,11 @@ class VllmEngine:
             raise EngineError(
                 f"max_new_tokens is {decoding.max_new_tokens}, but the context of {self._name} is {self._context}",
                 "Ask for fewer tokens.",
+            )
+        if not self._prompts.sees and any(row.images for row in requests):
+            raise EngineError(
+                f"{self._name} takes no images, and is shown some",
+                "Name a vision language model, or one whose role shows no image (safety_labels.sees_image: false).",
             )
         brings_system = all(message.role == "system" for row in requests for message in row.messages[:1])
         if requests and brings_system and not self._prompts.chat.has_system_turn:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from spavl_dag.errors import EngineError
+from spavl_dag.inference.engines.loading import load_processor
 from spavl_dag.inference.engines.prompts import ChatFormat, UnsupportedMessagesError
 from spavl_dag.inference.engines.vllm.messages import Row
-from spavl_dag.inference.request import Messages, single_turn
+from spavl_dag.inference.request import Message, Messages
 
 
 class PromptTokens:
@@ -23,42 +22,32 @@ class PromptTokens:
         end_tokens: Token ids that end a text.
     """
 
-    def __init__(self, processor: Any, end_tokens: tuple[int, ...], model: str) -> None:
-        self.end_tokens = end_tokens
+    def __init__(self, model: str, revision: str | None) -> None:
+        """Load it.
+
+        Args:
+            model: Local folder or hub id.
+            revision: Branch, tag or commit on the hub.
+
+        Raises:
+            EngineError: It isn't there, or of a kind that can't be asked.
+        """
+        processor, self.end_tokens = load_processor(model, revision)
         self._tokenizer = processor.tokenizer
-        self._takes_images = getattr(processor, "image_processor", None) is not None
         self.chat = ChatFormat(processor, model)
         self._image_id = _image_token_id(processor, self._of_text(self.chat.image_prompt))
 
-    @classmethod
-    def of_model(cls, model: str, revision: str | None) -> PromptTokens:
-        """Load it.
-
-        Raises:
-            EngineError: It isn't there, or has no chat template.
-        """
-        from transformers import AutoConfig, AutoProcessor, GenerationConfig
-
-        try:
-            revision = None if Path(model).is_dir() else revision
-            named: dict[str, Any] = {"revision": revision, "trust_remote_code": False}
-            processor: Any = AutoProcessor.from_pretrained(model, **named)  # type: ignore[no-untyped-call]
-            try:
-                generation = GenerationConfig.from_pretrained(model, revision=revision or "main")
-            except OSError:  # a checkpoint without the file
-                config = AutoConfig.from_pretrained(model, **named)
-                generation = GenerationConfig.from_model_config(config)
-        except Exception as error:
-            raise EngineError(f"the processor of {model} can't be loaded: {type(error).__name__}: {error}") from error
-        ids = generation.eos_token_id
-        ends = [*(ids if isinstance(ids, list) else [ids]), processor.tokenizer.eos_token_id]
-        return cls(processor, tuple(dict.fromkeys(token for token in ends if token is not None)), model)
+    @property
+    def sees(self) -> bool:
+        """Whether the model takes images."""
+        return bool(self.chat.image_prompt)
 
     def of(self, messages: Messages) -> tuple[int, ...]:
         """The prompt of a conversation; each image is one token, which vLLM makes as many of as the model sees.
 
         Raises:
             UnsupportedMessagesError: The template can't put it, or doesn't place its images.
+            EngineError: There is no template.
         """
         tokens = self._of_text(self.chat.text(messages))
         images = sum(not isinstance(part, str) for message in messages for part in message.parts)
@@ -73,8 +62,8 @@ class PromptTokens:
 
     def probes(self) -> tuple[Row, ...]:
         """Rows that any working model takes."""
-        rows = [Row(-1, self._of_text(self.chat.text(single_turn("hello"))), (), 0)]
-        if self._takes_images:
+        rows = [Row(-1, self.of((Message("raw", ("hello",)),)), (), 0)]
+        if self.sees:
             rows.append(Row(-2, self._of_text(self.chat.image_prompt), (("grey", _grey_png()),), 0))
         return tuple(rows)
 
