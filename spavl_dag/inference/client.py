@@ -224,7 +224,8 @@ class ModelClient:
             )
 
     def _row(self, request: Request, sample_index: int, made: Generation, classify: Classify) -> CallRow:
-        single, images = as_single_turn(request.messages), request.images
+        single = as_single_turn(request.messages)
+        images = request.images if single is None else (single.image,)
         return CallRow(
             key=made.key,
             state=classify(made.text) if made.state is CallState.OK else made.state,
@@ -239,7 +240,7 @@ class ModelClient:
             role=self.spec.role,
             profile=self._profile,
             prompt=single.prompt if single and single.system == self.spec.system else readable(request.messages),
-            image_sha256=images[0].sha256 if len(images) == 1 else None,
+            image_sha256=images[0].sha256 if len(images) == 1 and images[0] else None,
             sample_index=sample_index,
             seed=request.seed,
         )

@@ -115,9 +115,9 @@ class ImageRef:
     read: Callable[[], bytes]
 
     @classmethod
-    def of_file(cls, path: Path, sha256: str) -> ImageRef:
+    def of_file(cls, path: Path | str, sha256: str) -> ImageRef:
         """An image file of an artifact, `<artifact>/files/<name>`, with the hash that the artifact's table names."""
-        return cls(sha256, CheckedFile(path, sha256))
+        return cls(sha256, CheckedFile(str(path), sha256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ class CheckedFile:
         sha256: Hex digest of its bytes.
     """
 
-    path: Path
+    path: str  # a million of them are made before one is read, and a Path takes ten times as long
     sha256: str
 
     def __call__(self) -> bytes:
@@ -140,10 +140,11 @@ class CheckedFile:
         Raises:
             ChangedImageError: It holds other bytes, or can't be read.
         """
-        artifact = self.path.parent.parent.name
+        path = Path(self.path)
+        artifact = path.parent.parent.name
         hint = f"Run `spavl run {artifact}` again."
         try:
-            data = self.path.read_bytes()
+            data = path.read_bytes()
         except OSError as error:
             raise ChangedImageError(f"{self.path} can't be read any more ({error.strerror})", hint) from error
         if hashlib.sha256(data).hexdigest() != self.sha256:

@@ -36,6 +36,7 @@ def compile_template(source: str, role: str) -> Callable[[Mapping[str, Any]], st
         if any(environment.parse(source).find(kind) for kind in _OTHER_FILES):
             raise ValueError("it includes, imports or extends another template")
         template = environment.from_string(source)
+        template.globals = dict(template.globals)  # Jinja copies them at each call, a chain of mappings slowly
     except Exception as error:  # deep nesting, for one, ends in Python's own exceptions
         message = f"the prompt template of {role} is not valid: {_words(error)}"
         raise ParamsError(message, "Fix the .j2 file.") from error

@@ -261,7 +261,7 @@ class Graph:
 
     def with_fresh_eyes(self) -> Graph:
         """The same graph, read anew from disk."""
-        return Graph(self.project, self.assets.values(), None, ContentHasher(self.project.root, self.project.hashes))
+        return Graph(self.project, self.assets.values(), None, self.hasher.anew())
 
     def _stage(self, asset: Asset, key: str | None) -> Stage:
         deps = list(self.code(asset))

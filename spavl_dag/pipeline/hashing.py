@@ -24,6 +24,18 @@ FOUND, END = "# Found by spavl: ", "# End of what spavl found."
 """First and last line of what `.dvcignore` names because DVC can't hash it; a hash here doesn't depend on it."""
 
 
+class _Memory:
+    """Hashes by path, with what tells whether the file is still the same."""
+
+    def __init__(self, file: Path | None) -> None:
+        self.file = file
+        self.known: dict[str, list[object]] = {}
+        self.grown = False
+        if file is not None and file.is_file():
+            with contextlib.suppress(ValueError, OSError, RecursionError):  # a memory, not a source: lost is only time
+                self.known = _entries_of(json.loads(file.read_text(encoding="utf-8")))
+
+
 class ContentHasher:
     """Hashes files and folders below a project, remembering what didn't change on disk.
 
@@ -34,16 +46,17 @@ class ContentHasher:
 
     def __init__(self, root: Path, memory: Path | None = None) -> None:
         self.root = root
-        self._memory_file = memory
         ignore = root / ".dvcignore"
         text = ignore.read_text(encoding="utf-8") if ignore.is_file() else ""
         # DVC always leaves these two out of folders it hashes.
         self._ignored = GitIgnoreSpec.from_lines([".dvc/", ".git/", *split_ignored(text)[0]])
-        self._known: dict[str, list[object]] = {}
-        self._grown = False
-        if memory is not None and memory.is_file():
-            with contextlib.suppress(ValueError, OSError, RecursionError):  # a memory, not a source: lost is only time
-                self._known = _entries_of(json.loads(memory.read_text(encoding="utf-8")))
+        self._memory = _Memory(memory)
+
+    def anew(self) -> ContentHasher:
+        """One that reads `.dvcignore` again, and has the same memory."""
+        other = ContentHasher(self.root)
+        other._memory = self._memory
+        return other
 
     def md5(self, path: Path) -> str | None:
         """Hash of a file or folder as dvc.lock would hold it; None when there is nothing."""
@@ -62,25 +75,26 @@ class ContentHasher:
 
     def save(self) -> None:
         """Keep what was learnt for the next process, where this user may write."""
-        if self._memory_file is None or not self._grown:
+        memory = self._memory
+        if memory.file is None or not memory.grown:
             return
-        temporary = self._memory_file.with_suffix(f".{os.getpid()}.tmp")
+        temporary = memory.file.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            self._memory_file.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._known), encoding="utf-8")
-            temporary.replace(self._memory_file)
-        self._grown = False
+            memory.file.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text(json.dumps(memory.known), encoding="utf-8")
+            temporary.replace(memory.file)
+        memory.grown = False
 
     def _file(self, path: Path) -> str:
         stat = path.stat()
         stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        known = self._known.get(str(path))
+        known = self._memory.known.get(str(path))
         if known is not None and known[:3] == stamp:
             return str(known[3])
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "md5").hexdigest()
-        self._known[str(path)] = [*stamp, digest]
-        self._grown = True
+        self._memory.known[str(path)] = [*stamp, digest]
+        self._memory.grown = True
         return digest
 
     def _walk(self, folder: Path) -> Iterator[tuple[Path, str | None]]:

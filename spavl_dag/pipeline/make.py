@@ -6,8 +6,10 @@ before the replacing leaves the old artifact as it was; model calls made until t
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,8 @@ def make(
         staging = store.staging(asset, stage.partition)
         run = Run(graph, stage, ledger, staging, progress, curve, retry_failed)
         inputs = {name: declared.value(run) for name, declared in asset.inputs.items()}
-        result = asset.function(**inputs)
+        with _seldom_collecting():
+            result = asset.function(**inputs)
         tables = {spec.name: table for spec, table in zip(asset.tables, result.tables, strict=True)}
         summary = summarize(asset, result, staging)
         outcomes = run_checks(asset, tables, inputs, summary.metrics, graph.params.runtime.max_failed_share)
@@ -135,7 +138,6 @@ def make(
     now = graph.with_fresh_eyes()
     after = now.fingerprint(stage)
     version = now.data_version(stage)
-    now.hasher.save()
     assert version is not None, f"{stage.name} made nothing"
     return Finished(
         stage=stage,
@@ -149,6 +151,20 @@ def make(
         meanwhile=after.changes(before),
         seconds=time.monotonic() - started,
     )
+
+
+@contextmanager
+def _seldom_collecting() -> Iterator[None]:
+    """Python looks for garbage less often: among a million rows that are just being made there is none.
+
+    It costs a quarter of the time of a stage otherwise.
+    """
+    usual = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def read_content(graph: Graph, stage: Stage) -> Content:

@@ -125,6 +125,6 @@ def image_refs(images: pl.DataFrame, folder: Path) -> dict[str, ImageRef]:
         folder: What their `file` is relative to.
     """
     return {
-        image_id: ImageRef.of_file(folder / file, sha256)
+        image_id: ImageRef.of_file(f"{folder}/{file}", sha256)
         for image_id, sha256, file in images.select("image_id", "sha256", "file").unique().iter_rows()
     }

@@ -35,6 +35,7 @@ class DvcCommit:
                 are kept, only the record is missing.
         """
         if inside_repro():
+            self._graph.hasher.save()
             return "by dvc repro"
         self._waiting.append(finished)
         if self._deferring:
@@ -51,6 +52,7 @@ class DvcCommit:
         if not waiting:
             return
         graph = self._graph.with_fresh_eyes()
+        graph.hasher.save()
         changed = {
             finished.stage.name: changes
             for finished in waiting
