@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -52,6 +53,10 @@ class StructuredOutputParams(Section):
     def _one(self) -> StructuredOutputParams:
         if len(self.model_fields_set) != 1:
             raise ValueError("name one of choice, json_schema, regex and grammar")
+        try:
+            re.compile(self.regex or "")
+        except re.error as error:
+            raise ValueError(f"regex is none: {error}") from error
         return self
 
     def as_json(self) -> str:

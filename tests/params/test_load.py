@@ -181,6 +181,10 @@ def test_an_old_name_leads_to_the_new_one(change: Callable[[dict[str, Any]], obj
             "roles.judge.structured_output: name one of choice, json_schema, regex and grammar",
         ),
         (
+            lambda p: p["roles"]["judge"].update(engine="vllm", structured_output={"regex": "(safe"}),
+            "roles.judge.structured_output: regex is none: missing )",
+        ),
+        (
             lambda p: p["runtime"].update(engines={"mine": {"kind": "transformers"}}),
             "runtime.engines.mine: there is no engine 'mine'",
         ),

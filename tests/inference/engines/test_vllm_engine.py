@@ -157,7 +157,11 @@ def test_control_words_in_a_text_have_no_effect(engine: VllmEngine, transformers
 def test_structured_output_holds_texts_to_it(engine: VllmEngine, wanted: dict[str, Any], said: set[str]) -> None:
     rows = [replace(row, structured_output=json.dumps(wanted)) for row in mixed_requests(30)]
     free = mixed_requests(31)[30:]
-    results = all_of(engine, rows + free)
+    no_form = replace(request("word1"), structured_output='{"json": {"type": "nonsense"}}')
+    unspeakable = replace(request("word2"), structured_output='{"json": {"type": "object"}}')
+    results = all_of(engine, [*rows, *free, no_form, unspeakable])
+    assert "nonsense" in str(results[no_form.key].error)
+    assert "the vocabulary may not spell" in str(results[unspeakable.key].error)
     assert {results[row.key].text.strip() for row in rows} == said
     assert results[free[0].key] == all_of(engine, free)[free[0].key]
 
@@ -204,6 +208,7 @@ def adapter(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_adapter_two_copies_and_shrunk_pictures(checkpoint: Path, adapter: Path, transformers: Engine) -> None:
     rows = mixed_requests(100)
     merged = opened("transformers", checkpoint, adapter=str(adapter))
@@ -228,6 +233,7 @@ def test_an_adapter_two_copies_and_shrunk_pictures(checkpoint: Path, adapter: Pa
     merged.close()
 
 
+@pytest.mark.slow
 def test_weights_spread_over_two_devices_and_words_that_break_the_model(checkpoint: Path, transformers: Engine) -> None:
     rows = [*mixed_requests(100), *(request(f"word{number} poison") for number in range(5))]
     runtime = RUNTIME.model_copy(update={"tensor_parallel_size": 2})

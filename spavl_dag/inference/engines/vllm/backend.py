@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
 from vllm import EngineArgs, SamplingParams
+from vllm.exceptions import VLLMValidationError
 from vllm.inputs import TokensPrompt
 from vllm.lora.request import LoRARequest
 from vllm.renderers.inputs.preprocess import parse_model_prompt
 from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 from vllm.v1.engine.llm_engine import LLMEngine
 
-from spavl_dag.inference.engines.vllm.messages import Ask, BackendSettings, Outcome, Row
+from spavl_dag.inference.engines.vllm.messages import FOLDER, Ask, BackendSettings, Outcome, Row
 from spavl_dag.inference.engines.vllm.pictures import Pictures
 from spavl_dag.inference.engines.vllm.row_sampling import BROKEN_ROWS, RowSampling, extra_args
 from spavl_dag.inference.engines.vllm.worker import words
@@ -49,7 +49,8 @@ class VllmBackend:
             Exception: Whatever vLLM says.
         """
         self._settings = settings
-        self._broken = Path(tempfile.mkstemp()[1])
+        self._broken = Path(os.environ[FOLDER]) / "broken_rows"
+        self._broken.touch()
         os.environ[BROKEN_ROWS] = str(self._broken)  # before vLLM starts processes of its own
         self._engine = LLMEngine.from_engine_args(EngineArgs(**settings.engine_args, logits_processors=[RowSampling]))
         self.context: int = self._engine.model_config.max_model_len
@@ -96,10 +97,10 @@ class VllmBackend:
             self._held.append(prepared)
             return None
         row, name = prepared.row, str(prepared.row.number)
-        sampling = self._sampling(row, prepared.decoding)
         try:
+            sampling = self._sampling(row, prepared.decoding)
             self._engine.add_request(name, prepared.prompt, sampling, lora_request=self._adapter)
-        except ValueError as error:  # what vLLM raises for requests that it refuses
+        except (ValueError, VLLMValidationError) as error:  # such as a structured output that can't be
             return Outcome(row.number, error=words(error))
         self._running[name] = prepared._replace(prompt=None)  # vLLM has it now, and it is large
         return None

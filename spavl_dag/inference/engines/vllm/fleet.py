@@ -17,7 +17,6 @@ _AT_ONCE = 16
 _SECONDS = 1.0
 """How long rows that ended are waited for before the caller is given the word."""
 
-
 _LOG_HINT = "Its log, shown with VLLM_LOGGING_LEVEL=INFO in the environment, says more."
 
 _LESS_CONTEXT = "Lower engines.<name>.max_model_len, or raise runtime.engines.<name>.gpu_memory_utilization."
@@ -49,6 +48,7 @@ class _Member:
         return outcomes
 
     def abort(self) -> None:
+        """Have it forget its rows."""
         if self.rows:
             self.process.send(Abort())
             self.rows.clear()

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 
 from spavl_dag.inference.request import Decoding
 
+FOLDER = "SPAVL_WORKER_FOLDER"
+"""Variable that names a folder for a worker's own files, which goes with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Start:

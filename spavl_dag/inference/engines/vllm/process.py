@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import spavl_dag
-from spavl_dag.inference.engines.vllm.messages import Abort, Ask, Failed, Outcome, Ready, Start
+from spavl_dag.inference.engines.vllm.messages import FOLDER, Abort, Ask, Failed, Outcome, Ready, Start
 
 _PATIENCE = 20.0
 """Seconds that a worker has to end by itself."""
@@ -48,7 +48,7 @@ class WorkerProcess:
                 env={
                     **os.environ,
                     _LOG_LEVEL: "ERROR",
-                    "TMPDIR": self._folder.name,
+                    FOLDER: self._folder.name,
                     "PYTHONPATH": os.pathsep.join([_code(), *filter(None, [os.environ.get("PYTHONPATH")])]),
                     **({_LOG_LEVEL: os.environ[_LOG_LEVEL]} if _LOG_LEVEL in os.environ else {}),
                     **environment,
