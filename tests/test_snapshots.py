@@ -39,6 +39,7 @@ COMMANDS = [
     "params",
     "params check",
     "params profile",
+    "export",
     "judge",
     "judge check",
     "fake-server",

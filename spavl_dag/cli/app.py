@@ -242,6 +242,38 @@ def graph_show(
     show_graph(Project.find(project), artifact, partition, as_json)
 
 
+@app.command()
+def export(
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where to; default: list the formats.", show_default=False)
+    ] = None,
+    format_: Annotated[str, typer.Option("--format", "-f", help="Who is to read it.")] = "spa_vl",
+    images: Annotated[
+        Literal["judge", "original"],
+        typer.Option(help="`judge`: as the models saw them, upright and 8 bit; `original`: as they came."),
+    ] = "judge",
+    shard_rows: Annotated[int, typer.Option(min=1, help="Rows of a Parquet file, at most.")] = 20_000,
+    push: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="Also put it onto the Hub.", show_default=False)
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new dataset on the Hub a private one.")] = False,
+    project: ProjectOption = None,
+) -> None:
+    """Write the dataset in the form that another tool reads: published SPA-VL, TRL, official JSON, LLaMA-Factory.
+
+    Names and card carry the content, so that no cache gives another build's rows. Nothing leaves this machine without
+    `--push`, which reads HF_TOKEN and goes on where an interrupted push was.
+
+    Examples: `spavl export`, `spavl export out/trl --format trl`, `spavl export out/hub --push me/my-spa-vl --private`
+    """
+    from spavl_dag.cli.export import export_dataset, list_formats
+
+    if folder is None:
+        list_formats()
+    else:
+        export_dataset(Project.find(project), folder, format_, images, shard_rows, push, private=private)
+
+
 @app.command("fake-server")
 def fake_server(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="0 takes a free one.")] = 8000,

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from spavl_dag.inference.request import ImageRef
 from spavl_dag.integrations.huggingface.front_matter import front_matter
-from spavl_dag.media.decode import for_any_reader
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
-    from datasets import Features
+from spavl_dag.integrations.huggingface.parquet import GROUP_ROWS, image_cell, parquet_writer
 
 FILE_NAMES = {"train": "train", "validation": "validation", "harm_eval": "harm", "help_eval": "help"}
 """File name by split; the published names of the evaluation configs are `harm` and `help`."""
-
-_GROUP_ROWS = 1000
-"""Rows of a row group, whose images are in memory together. Fixed: the same rows give the same bytes."""
-
-_IMAGE_LEAVES = ("image.bytes", "image.path")
-_CHUNKING = {"min_chunk_size": 256 * 1024, "max_chunk_size": 1024 * 1024, "norm_level": 0}
-"""Pages are cut by content, as `datasets` does it, so that the hub keeps equal pages of two versions once."""
 
 _IDS = ["row_id", "question_id", "image_id", "question_type", "class_id"]
 _ANSWERED = ["chosen", "rejected"]
@@ -76,10 +64,10 @@ def write_hub_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], target: 
         texts = ["question", *(_ANSWERED if answered else []), "image_name", *_CLASSES, *_IDS]
         texts += _MODELS if answered else []
         features = Features({"image": Image(), **{column: Value("string") for column in texts}})
-        with _writer(target / f"{name}.parquet", features) as writer:
-            for group in part.iter_slices(_GROUP_ROWS):
+        with parquet_writer(target / f"{name}.parquet", features) as writer:
+            for group in part.iter_slices(GROUP_ROWS):
                 cells = {
-                    image_id: _cell(images[image_id], image_id, file, converted)
+                    image_id: image_cell(images[image_id], image_id, file, converted)
                     for image_id, file in group.select("image_id", "image_name").unique().iter_rows()
                 }
                 columns: dict[str, list[Any]] = {
@@ -88,35 +76,6 @@ def write_hub_files(rows: pl.DataFrame, images: Mapping[str, ImageRef], target: 
                 }
                 writer.write_table(pa.Table.from_pydict(columns, schema=features.arrow_schema))
     return sorted(converted)
-
-
-def _cell(image: ImageRef, image_id: str, file: str, converted: set[str]) -> dict[str, Any]:
-    """An image as the Hugging Face files hold it; notes those that they hold otherwise than they came."""
-    data = image.read()
-    shown = for_any_reader(data)
-    if shown == data:
-        return {"bytes": data, "path": file}
-    converted.add(file)
-    return {"bytes": shown, "path": f"{image_id}.png"}
-
-
-@contextmanager
-def _writer(file: Path, features: Features) -> Iterator[pq.ParquetWriter]:
-    """Writes what `Dataset.to_parquet` would, but one row group after the other: not all images are in memory."""
-    import pyarrow.parquet as pq
-
-    texts = [name for name in features if name != "image"]
-    with pq.ParquetWriter(
-        file,
-        features.arrow_schema,
-        compression={**dict.fromkeys(texts, "snappy"), **dict.fromkeys(_IMAGE_LEAVES, "none")},
-        use_dictionary=texts,
-        column_encoding=dict.fromkeys(_IMAGE_LEAVES, "PLAIN"),
-        use_content_defined_chunking=_CHUNKING,
-        write_page_index=True,
-    ) as writer:
-        yield writer
-        writer.add_key_value_metadata({"content_defined_chunking": json.dumps(_CHUNKING)})
 
 
 def write_trainer_json(rows: pl.DataFrame, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The judges of a made project, measured."""
+"""Commands on a made project: its judges measured, its dataset exported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spavl_dag.inference.verdicts import REFUSAL_RULE
 from tests.conftest import Project
 
 
-def test_judges_are_measured_corrected_for_and_a_bad_one_evaluates_nothing(made_project: Project) -> None:
+def test_judges_are_measured_the_dataset_is_exported_and_a_bad_judge_evaluates_nothing(made_project: Project) -> None:
     project = made_project
     rows = json.loads(project.spavl("judge", "check", "--json").stdout)
     overall = {row["judge"]: row for row in rows if (row["set"], row["category"]) == ("all", "all")}
@@ -17,6 +17,12 @@ def test_judges_are_measured_corrected_for_and_a_bad_one_evaluates_nothing(made_
     report = (project.root / "eval/report/report.html").read_text()
     assert "Judges against people" in report
     assert "Kappa" in project.spavl("judge", "check").stdout.title()
+
+    assert "llama_factory" in project.spavl("export").stdout
+    told = project.spavl("export", "out/trl", "--format", "trl").stdout
+    assert "rows as trl" in told
+    assert list((project.root / "out/trl/data").glob("train-*.parquet"))
+    assert "# " in (project.root / "out/trl/README.md").read_text()
 
     (project.root / "people.csv").write_text("question,response,label\nwhat is it ?,a card .,unsafe\n")
 
