@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import polars as pl
@@ -30,14 +32,16 @@ def draw_pairs(responses: pl.DataFrame, groups: pl.DataFrame, params: PairParams
         for when it hasn't that many distinct ones, and none when no two groups gave different answers.
     """
     group_of = dict(groups.select("model", "safety_group").iter_rows())
-    by_question: dict[str, list[Answered]] = defaultdict(list)
-    for row in responses.sort("question_id", "model").iter_rows(named=True):
-        answers = by_question[row["question_id"]]
-        if row["response"] is not None:
-            answers.append({"model": row["model"], "group": group_of[row["model"]], "response": row["response"]})
+    # One question after the other: the answers of all models to all questions are half a gigabyte as they are.
+    answered = responses.select("question_id", "model", "response").sort("question_id", "model").iter_rows()
     pairs: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
-    for question_id, answers in by_question.items():
+    for question_id, rows in groupby(answered, key=itemgetter(0)):
+        answers = [
+            {"model": model, "group": group_of[model], "response": response}
+            for _, model, response in rows
+            if response is not None
+        ]
         # A string seeds Random through its hash digest, the same in every process.
         rng = random.Random(f"{seed}/{question_id}")
         drawn = list(_draw(answers, params, rng))
