@@ -133,12 +133,22 @@ def trace(
     ],
     project: ProjectOption = None,
     show_text: Annotated[bool, typer.Option(help="Show texts; they can be harmful.")] = False,
+    uses: Annotated[
+        bool, typer.Option("--uses", help="Of an image (id, sha256 or file): go on to all that was made of it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a row back: preference, verdicts, labels, answers, texts, image, and the raw model calls behind them."""
-    from spavl_dag.cli.trace import print_trace
+    """Follow a row back: preference, verdicts, labels, answers, texts, image, and the raw model calls behind them.
 
-    print_trace(Project.find(project), row_id, show_text, as_json)
+    With `--uses` follow an image on: its questions, answers, labels, pairs, rows by split, benchmark items, and the
+    checkpoints that were trained on it. Examples: `spavl trace 3f2a`, `spavl trace --uses photo.jpg`
+    """
+    from spavl_dag.cli.trace import print_trace, print_uses
+
+    if uses:
+        print_uses(Project.find(project), row_id, as_json)
+    else:
+        print_trace(Project.find(project), row_id, show_text, as_json)
 
 
 @app.command()

@@ -16,6 +16,7 @@ from spavl_dag.cli.terminal import Terminal, print_json
 from spavl_dag.errors import SpavlError
 from spavl_dag.inference.ledger import CallRow, Ledger
 from spavl_dag.lineage.trace import Found, Tracer
+from spavl_dag.lineage.uses import uses_of_image
 from spavl_dag.media.files import printable
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.pipeline.load import load_graph
@@ -56,6 +57,36 @@ def print_trace(project: Project, name: str, show_text: bool, as_json: bool) -> 
         _print_rows(terminal, found, show)
     if not show:
         terminal.print("texts are hidden; --show-text shows them", style="dim")
+
+
+def print_uses(project: Project, name: str, as_json: bool) -> None:
+    """Print all that goes back to an image. No text is shown.
+
+    Raises:
+        SpavlError: No image is meant, or several are; a table is damaged.
+    """
+    try:
+        uses = uses_of_image(load_graph(project), name)
+    except UNREADABLE as error:
+        reason = printable(str(error).partition("\n")[0])
+        raise SpavlError(f"a table can't be read: {reason}", "`spavl status` says which ones were modified.") from error
+    if as_json:
+        print_json(asdict(uses))
+        return
+    terminal = Terminal()
+    terminal.print(f"image_id: {uses.image_id}", style="bold")
+    terminal.print(f"sha256: {uses.sha256}")
+    terminal.print(f"source: {printable(uses.source)}")
+    for use in uses.uses:
+        stage = f"{use.artifact}@{use.partition}" if use.partition else use.artifact
+        where = stage if use.artifact == use.table else f"{stage}, {use.table}"
+        splits = "".join(f", {count:,} in {split}" for split, count in use.splits.items())
+        terminal.print(f"{where}: {use.rows:,} rows{splits}", style="cyan")
+        more = f" and {use.rows - len(use.ids):,} more" if use.rows > len(use.ids) else ""
+        terminal.print(f"{', '.join(map(printable, use.ids))}{more}", 2)
+    for training in uses.trainings:
+        state = "" if training.up_to_date else "; the checkpoint is stale, so it may have seen others"
+        terminal.print(f"trained on by {training.checkpoint}: {training.rows:,} rows{state}", style="magenta")
 
 
 def _plain(found: Found, show: bool) -> dict[str, Any]:

@@ -348,3 +348,30 @@ def test_a_damaged_table_is_told(made_project: Project):
     assert "Traceback" not in done.stderr
     states = json.loads(made_project.spavl("status", "--json").stdout)["artifacts"]
     assert {"modified: data/questions"} <= {reason for state in states for reason in state["reasons"]}
+
+
+def test_an_image_leads_on_to_all_that_was_made_of_it(made: Project) -> None:
+    tables = Tables(made.root)
+    image = tables.image
+    file = made.root / "data/images" / tables.read("data/images/images").filter(image_id=image)["file"][0]
+    found = json.loads(made.spavl("trace", "--uses", "--json", str(file)).stdout)
+    assert found["image_id"] == image
+    rows = {(use["artifact"], use["partition"], use["table"]): use for use in found["uses"]}
+    questions = tables.read("data/questions/questions").filter(image_id=image)["question_id"].to_list()
+    assert rows["questions", None, "questions"]["rows"] == len(questions)
+    for model in MODELS:
+        assert rows["responses", model, "responses"]["rows"] == len(questions)
+        assert rows["safety_labels", model, "safety_labels"]["rows"] == len(questions)
+    pairs = tables.read("data/pairs/pairs").filter(pl.col("question_id").is_in(questions))
+    assert rows["pairs", None, "pairs"]["rows"] == pairs.height
+    dataset = tables.dataset.filter(image_id=image)
+    used = rows["dataset", None, "dataset"]
+    assert used["rows"] == dataset.height
+    assert used["splits"] == dict(dataset["split"].value_counts().iter_rows())
+    trained = dataset.filter(split="train").height
+    assert {use["checkpoint"]: (use["rows"], use["up_to_date"]) for use in found["trainings"]} == {
+        key: (trained, True) for key in ("dpo", "ppo")
+    }
+    told = made.spavl("trace", "--uses", image[:10]).stdout
+    assert "trained on by dpo" in told
+    assert "stands for no image" in made.spavl("trace", "--uses", "nothing", check=False).stderr
