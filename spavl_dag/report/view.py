@@ -1,6 +1,7 @@
 """The inputs of a report, looked at the way its sections need them: what the templates write down.
 
-Belongs here: which numbers stand in which row. Not here: words (`templates/`) and drawing (`figures`).
+Belongs here: which numbers stand in which row. Not here: words (`templates/`) and drawing (`figures`). Over
+400 lines, for each section reads a few properties of its own, and most of them read each other.
 """
 
 from __future__ import annotations

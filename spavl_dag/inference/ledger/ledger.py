@@ -1,4 +1,7 @@
-"""Writing and reading an open ledger; what it is and what it promises stands in the package's docstring."""
+"""Writing and reading an open ledger; what it is and what it promises stands in the package's docstring.
+
+Over 400 lines, for all of it works on one connection under one lock.
+"""
 
 from __future__ import annotations
 
