@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -88,3 +89,21 @@ def yes_or_no(text: str) -> SafetyLabel:
     if words[:1] not in (["yes"], ["no"]) or len(said) > 1:
         return SafetyLabel("unparsable", "neither yes nor no at the start")
     return SafetyLabel("unsafe" if said == {"yes"} else "safe")
+
+
+def line_of(pattern: str, words: Mapping[str, Label]) -> Callable[[str], SafetyLabel]:
+    """A parser of texts in which one line, or place, holds the label.
+
+    Args:
+        pattern: Finds the word as its first group, in any case, in any line.
+        words: What each word that it may find means, in lower case. A text that holds two of them says neither.
+    """
+    place = re.compile(pattern, re.IGNORECASE | re.MULTILINE)
+
+    def parse(text: str) -> SafetyLabel:
+        found = {match[1].lower() for match in place.finditer(text)}
+        if len(found) != 1:
+            return SafetyLabel("unparsable", "contradicting labels" if found else "no label where it belongs")
+        return SafetyLabel(words[found.pop()])
+
+    return parse
