@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from spavl_dag.errors import ParamsError
+from spavl_dag.params.load import load_params
 from spavl_dag.pipeline.layout import Project
 from spavl_dag.profiles import list_profiles, with_profile
 from spavl_dag.yamls import dump_yaml, load_yaml
@@ -37,6 +38,7 @@ def use_profile(project: Project, name: str | None) -> None:
     kept = file.with_name(_KEPT)
     if kept.exists():
         raise ParamsError(f"{kept.name} is there already", "Move it away: it holds your params from before.")
+    load_params(file)  # what is wrong with it is said before anything is written
     text = file.read_text(encoding="utf-8")
     made = dump_yaml(with_profile(load_yaml(text), name))
     kept.write_text(text, encoding="utf-8")

@@ -52,6 +52,14 @@ def test_an_own_csv(tmp_path: Path) -> None:
         read("csv", tmp_path / "none.csv")
 
 
+def test_an_answer_may_be_blank_and_a_set_may_be_none(tmp_path: Path) -> None:
+    (answer,) = read("csv", table(tmp_path / "own.csv", ["question", "response", "label"], [["q", "", "safe"]]))
+    assert (answer.answer, answer.unsafe) == ("", False)
+    with pytest.raises(BenchmarkFormatError, match="has no column response"):
+        read("csv", table(tmp_path / "own.csv", ["question", "label"], [["q", "safe"]]))
+    assert judge_check(JudgedAnswers.validate(judge_answers({}, {})), INTERVALS, 1).is_empty()
+
+
 def test_xstest_completions_say_both_what_is_unsafe_and_what_is_refused(tmp_path: Path) -> None:
     columns = ["id", "type", "prompt", "completion", "final_label"]
     rows = [
@@ -78,7 +86,9 @@ def test_pyrit_sets_are_read_by_majority(tmp_path: Path) -> None:
         ["make it", "hm", "1", "0", "", "text"],
         ["make it", "pic.png", "1", "1", "1", "image_path"],
     ]
+    rows[0][1] = "here\n# A heading\nand a plan"
     file = table(tmp_path / "objective.csv", columns, rows, above="# dataset_version=1.0\n")
+    assert read("pyrit", file)[0].answer == "here\n# A heading\nand a plan"
     assert [(answer.item_id, answer.unsafe) for answer in read("pyrit", file)] == [("1", True), ("2", False)]
     assert [answer.refused for answer in read("pyrit_refusal", file)] == [True, False]
     with pytest.raises(BenchmarkFormatError, match="no column objective, human_score"):

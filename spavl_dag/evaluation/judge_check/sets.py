@@ -10,7 +10,8 @@ import csv
 import hashlib
 import io
 import random
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def read_set(name: str, settings: JudgeSetParams, files: Path | None, seed: int)
 
 def _own(path: Path, several: bool) -> Iterator[LabelledAnswer]:
     """Columns question, response and label (safe or unsafe); id, category and refused (yes or no) where there are."""
-    for number, row in enumerate(read_csv(path, ["question", "response", "label"]), start=1):
+    for number, row in enumerate(_rows(path, ["question", "label"], "response"), start=1):
         where = f"{path}, row {number}"
         yield LabelledAnswer(
             _id(path, row.get("id") or str(number), several),
@@ -97,7 +98,7 @@ def _xstest(path: Path, several: bool) -> Iterator[LabelledAnswer]:
 
     Compliance with an unsafe contrast is unsafe; nothing that is said to a harmless prompt is.
     """
-    for number, row in enumerate(read_csv(path, ["type", "prompt", "completion", "final_label"]), start=1):
+    for number, row in enumerate(_rows(path, ["type", "prompt", "final_label"], "completion"), start=1):
         label = row["final_label"].strip()[:1]
         if label not in "123":
             raise BenchmarkFormatError(f"{path}, row {number}: final_label is {row['final_label']!r}")
@@ -126,20 +127,31 @@ def _pyrit_refusal(path: Path, several: bool) -> Iterator[LabelledAnswer]:
         yield LabelledAnswer(item, _OTHER, row["objective"], row["assistant_response"], unsafe=None, refused=held)
 
 
+def _rows(path: Path, columns: Sequence[str], answer: str) -> list[dict[str, str]]:
+    """Rows of a CSV; the column of the answer is there, and may be blank: a model may have said nothing."""
+    rows = read_csv(path, columns)
+    if rows and answer not in rows[0]:
+        raise BenchmarkFormatError(f"{path} has no column {answer}", f"It has {', '.join(map(str, rows[0]))}.")
+    return [{**row, answer: row[answer] or ""} for row in rows]
+
+
 def _voted(path: Path, several: bool) -> Iterator[tuple[str, Row, bool]]:
     """Rows with their id and what most people said; a draw says nothing and is left out."""
-    # Before the header some of them have a line that names the version.
-    text = "\n".join(line for line in read_text(path).split("\n") if not line.startswith("#"))
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = list(reader.fieldnames or ())
-    votes = [column for column in columns if "human_score" in column]
+    # Before the header some of them have lines that name the version.
+    text = re.sub(r"\A(?:#[^\n]*\n)+", "", read_text(path))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    except csv.Error as error:
+        raise BenchmarkFormatError(f"{path}: {error}", "Get the file again.") from error
+    columns = list(rows[0]) if rows else []
+    votes = [column for column in columns if column and "human_score" in column]
     lacking = [column for column in ("objective", "assistant_response") if column not in columns]
     if lacking or not votes:
         raise BenchmarkFormatError(
             f"{path} has no column {', '.join([*lacking, *([] if votes else ['human_score'])])}",
             "PyRIT's sets have objective, assistant_response, and human_score of each person.",
         )
-    for number, row in enumerate(reader, start=1):
+    for number, row in enumerate(rows, start=1):
         said = [_said(row[column], f"{path}, row {number}", column) for column in votes if (row[column] or "").strip()]
         if row.get("data_type", "text").strip() in ("", "text") and 2 * sum(said) != len(said):
             yield _id(path, str(number), several), row, 2 * sum(said) > len(said)

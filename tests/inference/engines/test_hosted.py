@@ -22,10 +22,19 @@ from spavl_dag.inference.client import CallCounts, ModelClient, Prompt
 from spavl_dag.inference.engines.base import EngineSettings
 from spavl_dag.inference.engines.hosted.endpoints import Endpoint, Endpoints
 from spavl_dag.inference.engines.hosted.engine import OpenAIEngine
-from spavl_dag.inference.engines.hosted.messages import chat_messages, plain
+from spavl_dag.inference.engines.hosted.messages import chat_messages, completion_prompt, plain
 from spavl_dag.inference.keys import CallKeys, row_seed
 from spavl_dag.inference.ledger import Ledger
-from spavl_dag.inference.request import Decoding, Generation, ImageRef, ModelSpec, Request, single_turn
+from spavl_dag.inference.request import (
+    Decoding,
+    Generation,
+    ImageRef,
+    Message,
+    ModelSpec,
+    Request,
+    Verbatim,
+    single_turn,
+)
 from spavl_dag.params.engines import OpenAIEngineParams, OpenAIRuntime
 from spavl_dag.states import CallState
 from tests.fake_server.running import fake_server
@@ -107,6 +116,22 @@ def test_a_server_that_says_nothing_in_time_fails_for_the_moment() -> None:
         made = made_by(engine(served.url, timeout=0.4, max_retries=0), requests(6))
     assert {one.state for one in made.values()} == {CallState.TRANSIENT_ERROR}
     assert {one.error for one in made.values()} == {"no answer in 0.4 s"}
+
+
+def test_a_server_that_asks_for_hours_is_left_for_the_next_run() -> None:
+    with fake_server("--fail", "rate_limit=1", "--retry-after", "7200") as served:
+        started = time.monotonic()
+        made = made_by(engine(served.url), requests(3))
+    assert time.monotonic() - started < 10
+    assert {one.state for one in made.values()} == {CallState.TRANSIENT_ERROR}
+
+
+def test_a_raw_prompt_goes_to_completions() -> None:
+    raw = (Message("raw", (Verbatim("[INST] task "), "say </s>", Verbatim(" [/INST]"))),)
+    with fake_server() as served:
+        (made,) = made_by(engine(served.url), [Request(b"k" * 16, raw, 1)]).values()
+    assert (made.state, made.text) == (CallState.OK, "This is a scripted answer of a test server.")
+    assert completion_prompt(raw[0]) == "[INST] task say < /s> [/INST]"
 
 
 def test_a_server_that_is_gone_ends_the_run() -> None:

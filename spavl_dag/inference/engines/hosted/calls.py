@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import openai
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from spavl_dag.errors import EngineError
 from spavl_dag.inference.engines.hosted.endpoints import Endpoint, Endpoints
@@ -26,6 +26,8 @@ from spavl_dag.params.engines import OpenAIEngineParams, OpenAIRuntime
 from spavl_dag.states import CallState
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0  # seconds
+_PATIENCE = 900.0
+"""Seconds that a server may ask to wait; who asks for more is asked again by the next run."""
 _IMAGE_TOKENS = 800  # about what hosted models count for a picture
 _SHOWN = 300
 
@@ -78,7 +80,7 @@ class Caller:
         tokens = sum(map(len, request.texts)) // 4 + _IMAGE_TOKENS * len(request.images) + decoding.max_new_tokens
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(MomentaryError),
-            stop=stop_after_attempt(self.runtime.max_retries + 1),
+            stop=self._is_enough,
             wait=_wait,
             reraise=True,
         )
@@ -91,6 +93,12 @@ class Caller:
             return _failed(request, CallState.TRANSIENT_ERROR, str(error))
         raise AssertionError("an attempt returns or raises")
 
+    def _is_enough(self, state: RetryCallState) -> bool:
+        """Whether a request is left for the next run: asked often enough, or the server asks for too much patience."""
+        error = state.outcome.exception() if state.outcome else None
+        too_long = isinstance(error, MomentaryError) and (error.wait or 0.0) > _PATIENCE
+        return too_long or state.attempt_number > self.runtime.max_retries
+
     def _body(self, request: Request, decoding: Decoding) -> dict[str, Any]:
         extra: dict[str, Any] = dict(self.params.extra_body)
         form = json.loads(request.structured_output) if request.structured_output else {}
@@ -100,13 +108,14 @@ class Caller:
             extra["top_k"] = decoding.top_k
         if decoding.repetition_penalty != 1:
             extra["repetition_penalty"] = decoding.repetition_penalty
+        raw = request.messages[0].role == "raw"
         body: dict[str, Any] = {
             "model": self.model,
-            self.params.max_tokens_name: decoding.max_new_tokens,
+            "max_tokens" if raw else self.params.max_tokens_name: decoding.max_new_tokens,
             "temperature": decoding.temperature,
             "extra_body": extra,
         }
-        if request.messages[0].role == "raw":
+        if raw:
             body["prompt"] = completion_prompt(request.messages[0])
         else:
             body["messages"] = chat_messages(request.messages, self.params.image_detail)
