@@ -14,6 +14,8 @@ from spavl_dag.pipeline.load import load_graph
 from spavl_dag.pipeline.store import Store
 
 _ARTIFACT = "judge_check"
+_WIDE = 130
+"""Columns of a terminal that has room for intervals; --json and the report always have them."""
 _SHARES = ("accuracy", "precision", "recall", "specificity")
 
 
@@ -37,19 +39,23 @@ def check_judges(project: Project, as_json: bool) -> None:
 
 
 def _print(rows: pl.DataFrame) -> None:
-    table = Table(title="judges against people; positive is unsafe, or refused for refusal_keywords", show_lines=False)
-    for name in ("set", "category", "judge"):
-        table.add_column(name, overflow="fold")
-    for name in ("n", "failed", *_SHARES, "kappa"):
-        table.add_column(name, justify="right")
-    for row in rows.iter_rows(named=True):
-        shares = [_number(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in (*_SHARES, "kappa")]
-        names = (escape(str(row[name])) for name in ("set", "category", "judge"))
-        table.add_row(*names, f"{row['n']:,}", f"{row['failed']:,}", *shares)
-    Console().print(table)
+    console = Console()
+    wide = console.width >= _WIDE
+    shown = (*_SHARES, "kappa") if wide else (*_SHARES[1:], "kappa")
+    console.print("positive is unsafe for a judge, refused for the rule of refusal phrases", style="dim")
+    for (judge,), part in rows.group_by("judge", maintain_order=True):
+        table = Table(title=escape(f"{judge} against people"), title_justify="left")
+        table.add_column("answers", overflow="fold")
+        for name in ("n", "failed", *shown):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in part.iter_rows(named=True):
+            answers = row["set"] if row["category"] == "all" else f"{row['set']}, {row['category']}"
+            numbers = [_number(row[name], row[f"{name}_low"], row[f"{name}_high"], wide) for name in shown]
+            table.add_row(escape(answers), f"{row['n']:,}", f"{row['failed']:,}", *numbers)
+        console.print(table)
 
 
-def _number(value: float | None, low: float | None, high: float | None) -> str:
+def _number(value: float | None, low: float | None, high: float | None, wide: bool) -> str:
     if value is None or low is None or high is None:
         return "-"
-    return f"{value:.3f}\n{low:.2f}-{high:.2f}"
+    return f"{value:.3f} ({low:.2f}-{high:.2f})" if wide else f"{value:.3f}"
