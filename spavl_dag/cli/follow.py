@@ -21,6 +21,8 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     os.read(0, 1)
+    if os.getpgrp() == os.getpid():  # with the processes that it started
+        os.killpg(0, signal.SIGTERM)
     os.kill(os.getpid(), signal.SIGINT)
 
 

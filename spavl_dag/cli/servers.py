@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 
 from rich.console import Console
 
@@ -78,6 +79,8 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
                 cwd=project.root,
                 env=environment | (secret if name == "MLflow" else {}),
                 stdin=subprocess.PIPE,
+                # Ctrl-C of the terminal would reach MLflow's processes too, and they answer it with tracebacks.
+                start_new_session=name == "MLflow",
             )
         _tell_when_they_answer(console, servers, addresses)
         if "MLflow" not in servers:
@@ -92,8 +95,12 @@ def serve(project: Project, dagster_port: int, mlflow_port: int) -> None:
         console.print("stopping")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # once more would leave servers behind
-        for server in servers.values():
-            server.send_signal(signal.SIGINT)
+        for name, server in servers.items():
+            with suppress(ProcessLookupError):
+                if name == "MLflow":
+                    os.killpg(server.pid, signal.SIGTERM)
+                else:
+                    server.send_signal(signal.SIGINT)
         for server in servers.values():
             try:
                 server.wait(timeout=15)
