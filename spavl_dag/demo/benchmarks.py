@@ -56,7 +56,7 @@ def write_benchmarks(folder: Path, classes: Sequence[str], seed: int) -> None:
         classes: Slugs of the harm classes that attacks are about.
         seed: The same seed gives the same files.
     """
-    for name, write in _WRITERS.items():
+    for name, write in DRAWN.items():
         target = folder / name
         target.mkdir(parents=True, exist_ok=True)
         write(target, classes, random.Random(f"{name}:{seed}"))
@@ -230,7 +230,7 @@ def _xstest(folder: Path, classes: Sequence[str], rng: random.Random) -> None:
     _write_csv(folder / "xstest_prompts.csv", ["id", "prompt", "type", "label", "focus", "note"], numbered)
 
 
-_WRITERS: Mapping[str, Callable[[Path, Sequence[str], random.Random], None]] = {
+DRAWN: Mapping[str, Callable[[Path, Sequence[str], random.Random], None]] = {
     "mm_safetybench": _mm_safetybench,
     "advbench": _advbench,
     "figstep": _figstep,
@@ -239,6 +239,7 @@ _WRITERS: Mapping[str, Callable[[Path, Sequence[str], random.Random], None]] = {
     "captions": _captions,
     "xstest": _xstest,
 }
+"""How each benchmark that the world has is written, by its name."""
 
 
 def _written_cards(folder: Path, classes: Sequence[str], rng: random.Random) -> list[tuple[str, CardSpec]]:

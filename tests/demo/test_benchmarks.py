@@ -10,14 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from spavl_dag.demo.benchmarks import held_out_card, write_benchmarks
+from spavl_dag.demo.benchmarks import DRAWN, held_out_card, write_benchmarks
 from spavl_dag.demo.language import all_wordings, is_held_out, vocabulary
 from spavl_dag.demo.symbols import CLASSES, symbols_of
-from spavl_dag.evaluation.benchmarks import BENCHMARKS, Source, benchmark_of
+from spavl_dag.evaluation.benchmarks import Source, benchmark_of
 from spavl_dag.evaluation.items import EvalItem, write_items
 from spavl_dag.evaluation.schemas import BenchmarkItems
 
-NAMES = [name for name in BENCHMARKS if name not in ("harm_eval", "help_eval")]
+NAMES = list(DRAWN)
 
 
 def loaded(folder: Path) -> dict[str, Sequence[EvalItem]]:

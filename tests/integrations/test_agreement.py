@@ -139,6 +139,7 @@ def test_a_changed_template_makes_the_same_things_stale_in_both(made_project: Pr
         "keywords",
         "images",
         "captions",
+        "judge_check",
     }
     assert {s["state"] for s in states if s["stage"] == "dataset"} == {"blocked"}
 

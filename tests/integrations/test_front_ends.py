@@ -84,7 +84,7 @@ def test_jobs_and_materialize_all(made_project: Project):
     with servers(made_project) as (_, url):
         assert backfill(url, of_job("build_dataset", MODELS)) == ["SUCCESS"] * len(MODELS)
         nodes = [node for node in ask(url, NODES)["assetNodes"] if node["isMaterializable"]]
-        assert len(nodes) == 17
+        assert len(nodes) == 18
         everything = [node["assetKey"] for node in nodes]
         assert set(backfill(url, {"assetSelection": everything, "allPartitions": True})) == {"SUCCESS"}
         for node in ask(url, NODES)["assetNodes"]:
